@@ -1,0 +1,1 @@
+//! The batch layer: Silver, Gold, publication, reports, reconciliation, schedule

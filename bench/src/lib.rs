@@ -1,0 +1,1 @@
+//! Benchmarks, each a ratio or a rate of one run

@@ -1,0 +1,1 @@
+//! HyperLogLog: how many distinct values there are.

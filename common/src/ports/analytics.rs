@@ -1,0 +1,58 @@
+//! Analytics: what the batch layer has published, for serving.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, ViewSchema};
+use crate::key::Key;
+use crate::manifest::Manifest;
+use crate::plan::Field;
+use crate::state::StateBatch;
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// Which rows of a report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReportQuery {
+    /// Equality conditions: column and value.
+    pub filters: Vec<(String, Value)>,
+    /// Rows to skip.
+    pub offset: u64,
+    /// Rows at most.
+    pub limit: usize,
+}
+
+/// Rows of a report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReportPage {
+    /// Columns.
+    pub columns: Vec<Field>,
+    /// Rows, in the report's order.
+    pub rows: Vec<Vec<Value>>,
+    /// Whether there are more after these.
+    pub more: bool,
+}
+
+/// The published results of the batch layer. Every read names the manifest it belongs to, so that one answer
+/// never mixes two versions.
+#[async_trait]
+pub trait Analytics: Send + Sync + std::fmt::Debug {
+    /// The newest published manifest, `None` before the first.
+    async fn current(&self) -> PortResult<Option<Arc<Manifest>>>;
+
+    /// Panes of a view; empty when the manifest has none of this version of the view.
+    async fn panes(&self, manifest: &Manifest, view: &ViewSchema, query: &PaneQuery) -> PortResult<PanePage>;
+
+    /// Panes of all keys in [from, to), sorted by key and pane. Never cut.
+    async fn panes_between(&self, manifest: &Manifest, view: &ViewSchema, from: Timestamp, to: Timestamp) -> PortResult<StateBatch>;
+
+    /// Start of the newest pane of a view.
+    async fn newest_pane(&self, manifest: &Manifest, view: &ViewSchema) -> PortResult<Option<Timestamp>>;
+
+    /// Rows of a report. `NotFound` when the manifest has none of this name.
+    async fn report(&self, manifest: &Manifest, report: &str, query: &ReportQuery) -> PortResult<ReportPage>;
+
+    /// The newest Silver rows of a key, newest first, at most `limit`. `table` is the lookup's table.
+    async fn rows(&self, manifest: &Manifest, table: &str, lookup: &LookupSchema, key: &Key, limit: usize) -> PortResult<LookupRows>;
+}

@@ -1,0 +1,178 @@
+//! One state column of many groups.
+
+use super::{MapColumn, Rule, StateField};
+use crate::column::Column;
+use crate::value::Type;
+
+/// Values with the event that each came from, for `first` and `last`. A null value is the identity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ordered {
+    /// The values.
+    pub values: Column,
+    /// Event times in microseconds; 0 where the value is null.
+    pub times: Vec<i64>,
+    /// [`crate::position::sequence`] of the records; 0 where the value is null.
+    pub sequences: Vec<i64>,
+}
+
+/// A state column: one state per group, all merged by one rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateColumn {
+    /// [`Rule::Sum`] of integers (wrapping is checked: sums saturate).
+    SumInt(Vec<i64>),
+    /// [`Rule::Sum`] of floats.
+    SumFloat(Vec<f64>),
+    /// [`Rule::Min`].
+    Min(Column),
+    /// [`Rule::Max`].
+    Max(Column),
+    /// [`Rule::First`].
+    First(Ordered),
+    /// [`Rule::Last`].
+    Last(Ordered),
+    /// [`Rule::MapSum`].
+    MapSum(MapColumn),
+    /// [`Rule::MapMax`].
+    MapMax(MapColumn),
+}
+
+impl StateColumn {
+    /// An empty column for `field`.
+    pub fn new(field: &StateField) -> Self {
+        let ordered = || Ordered { values: Column::new(field.ty), times: Vec::new(), sequences: Vec::new() };
+        let map = || match field.ty {
+            Type::Int => MapColumn::Int(Vec::new()),
+            _ => MapColumn::Text(Vec::new()),
+        };
+        match field.rule {
+            Rule::Sum if field.ty == Type::Float => Self::SumFloat(Vec::new()),
+            Rule::Sum => Self::SumInt(Vec::new()),
+            Rule::Min => Self::Min(Column::new(field.ty)),
+            Rule::Max => Self::Max(Column::new(field.ty)),
+            Rule::First => Self::First(ordered()),
+            Rule::Last => Self::Last(ordered()),
+            Rule::MapSum => Self::MapSum(map()),
+            Rule::MapMax => Self::MapMax(map()),
+        }
+    }
+
+    /// Number of groups.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::SumInt(v) => v.len(),
+            Self::SumFloat(v) => v.len(),
+            Self::Min(v) | Self::Max(v) => v.len(),
+            Self::First(v) | Self::Last(v) => v.values.len(),
+            Self::MapSum(v) | Self::MapMax(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no groups.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a group that has seen nothing.
+    pub fn push_identity(&mut self) {
+        match self {
+            Self::SumInt(v) => v.push(0),
+            Self::SumFloat(v) => v.push(0.0),
+            Self::Min(v) | Self::Max(v) => v.push(&crate::value::Value::Null),
+            Self::First(v) | Self::Last(v) => {
+                v.values.push(&crate::value::Value::Null);
+                v.times.push(0);
+                v.sequences.push(0);
+            }
+            Self::MapSum(v) | Self::MapMax(v) => v.push_empty(),
+        }
+    }
+
+    /// Merges group `row` of `from` into group `to`. Both columns are of one field: a column of another kind
+    /// contributes nothing.
+    pub fn merge_row(&mut self, to: usize, from: &Self, row: usize) {
+        match (self, from) {
+            (Self::SumInt(a), Self::SumInt(b)) => a[to] = a[to].saturating_add(b[row]),
+            (Self::SumFloat(a), Self::SumFloat(b)) => a[to] += b[row],
+            (Self::Min(a), Self::Min(b)) => merge_extreme(a, to, b, row, false),
+            (Self::Max(a), Self::Max(b)) => merge_extreme(a, to, b, row, true),
+            (Self::First(a), Self::First(b)) => merge_ordered(a, to, b, row, false),
+            (Self::Last(a), Self::Last(b)) => merge_ordered(a, to, b, row, true),
+            (Self::MapSum(a), Self::MapSum(b)) => a.merge_row(to, b, row, i64::saturating_add),
+            (Self::MapMax(a), Self::MapMax(b)) => a.merge_row(to, b, row, i64::max),
+            _ => debug_assert!(false, "state columns of two kinds"),
+        }
+    }
+
+    /// Memory of group `row` beyond a fixed part per group, in bytes.
+    pub fn row_bytes(&self, row: usize) -> usize {
+        match self {
+            Self::MapSum(v) | Self::MapMax(v) => 24 + v.row_bytes(row),
+            Self::First(_) | Self::Last(_) => 40,
+            _ => 16,
+        }
+    }
+
+    /// Keeps the groups that `keep` names (one flag per group).
+    pub fn retain(&mut self, keep: &[bool]) {
+        fn of<T>(rows: &mut Vec<T>, keep: &[bool]) {
+            let mut flags = keep.iter();
+            rows.retain(|_| flags.next().copied().unwrap_or(true));
+        }
+        fn column(column: &mut Column, keep: &[bool]) {
+            let mut kept = Column::new(column.ty());
+            for row in (0..column.len()).filter(|row| keep[*row]) {
+                kept.push_from(column, row);
+            }
+            *column = kept;
+        }
+        match self {
+            Self::SumInt(v) => of(v, keep),
+            Self::SumFloat(v) => of(v, keep),
+            Self::Min(v) | Self::Max(v) => column(v, keep),
+            Self::First(v) | Self::Last(v) => {
+                column(&mut v.values, keep);
+                of(&mut v.times, keep);
+                of(&mut v.sequences, keep);
+            }
+            Self::MapSum(v) | Self::MapMax(v) => v.retain(keep),
+        }
+    }
+}
+
+fn merge_extreme(to: &mut Column, at: usize, from: &Column, row: usize, greatest: bool) {
+    fn pick<T: Copy>(a: &mut Option<T>, b: Option<T>, better: impl Fn(&T, &T) -> bool) {
+        if let Some(b) = b
+            && a.as_ref().is_none_or(|a| better(&b, a))
+        {
+            *a = Some(b);
+        }
+    }
+    match (to, from) {
+        (Column::Bool(a), Column::Bool(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
+        (Column::Int(a), Column::Int(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
+        (Column::Float(a), Column::Float(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
+        (Column::Timestamp(a), Column::Timestamp(b)) => {
+            pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y });
+        }
+        (Column::String(a), Column::String(b)) => {
+            if let Some(new) = b.get(row)
+                && a.get(at).is_none_or(|old| if greatest { new > old } else { new < old })
+            {
+                a.set(at, new);
+            }
+        }
+        _ => debug_assert!(false, "extremes of two types"),
+    }
+}
+
+fn merge_ordered(to: &mut Ordered, at: usize, from: &Ordered, row: usize, latest: bool) {
+    if from.values.is_null(row) {
+        return;
+    }
+    let new = (from.times[row], from.sequences[row]);
+    let old = (to.times[at], to.sequences[at]);
+    if to.values.is_null(at) || (if latest { new > old } else { new < old }) {
+        to.values.set_from(at, &from.values, row);
+        (to.times[at], to.sequences[at]) = new;
+    }
+}

@@ -1,0 +1,133 @@
+//! The `$SYMBOL`s of a text: the regular expression `\$([A-Z]{1,6})\b`, by hand.
+//!
+//! As the class takes ASCII capitals only and all of them are word characters, the expression's backtracking never
+//! succeeds with fewer letters than there are: a run of one to six capitals matches if no word character follows.
+//! `\b` is Unicode's (UTS #18, as in the crate `regex`): "$TSLAé" and "$TSLA_" are no symbols, "$TSLA’s" is one.
+
+use ahash::AHashSet;
+use memchr::memchr;
+
+use crate::word::is_word;
+
+/// Most letters of a symbol.
+pub const SYMBOL_LETTERS_MAX: usize = 6;
+
+/// Symbols that are compared one by one before a hash set takes over.
+const INLINE: usize = 16;
+
+/// The distinct symbols of `text` without their `$`, in the order of their first appearance.
+///
+/// ```
+/// let symbols: Vec<&str> = tideline_enrich::cashtags("$TSLA up, $AAPL down, $TSLA again; not $tsla").collect();
+/// assert_eq!(symbols, ["TSLA", "AAPL"]);
+/// ```
+pub fn cashtags(text: &str) -> Cashtags<'_> {
+    Cashtags { text, at: 0, seen: Seen { first: [""; INLINE], count: 0, others: None } }
+}
+
+/// The iterator of [`cashtags`]. It allocates only from the seventeenth distinct symbol on.
+#[derive(Debug, Clone)]
+pub struct Cashtags<'a> {
+    text: &'a str,
+    at: usize,
+    seen: Seen<'a>,
+}
+
+#[derive(Debug, Clone)]
+struct Seen<'a> {
+    first: [&'a str; INLINE],
+    count: usize,
+    others: Option<AHashSet<&'a str>>,
+}
+
+impl<'a> Iterator for Cashtags<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        loop {
+            let start = self.at + memchr(b'$', &bytes[self.at..])? + 1;
+            // One more than allowed tells a run that is too long.
+            let letters =
+                bytes[start..].iter().take(SYMBOL_LETTERS_MAX + 1).take_while(|byte| byte.is_ascii_uppercase()).count();
+            self.at = start + letters;
+            if (1..=SYMBOL_LETTERS_MAX).contains(&letters) && !self.text[self.at..].starts_with(is_word) {
+                let symbol = &self.text[start..self.at];
+                if self.seen.insert(symbol) {
+                    return Some(symbol);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// Whether `symbol` is new.
+    fn insert(&mut self, symbol: &'a str) -> bool {
+        if self.first[..self.count].contains(&symbol) {
+            return false;
+        }
+        if self.count < INLINE {
+            self.first[self.count] = symbol;
+            self.count += 1;
+            return true;
+        }
+        self.others.get_or_insert_default().insert(symbol)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::cashtags;
+
+    fn by_regex<'a>(expression: &Regex, text: &'a str) -> Vec<&'a str> {
+        let mut seen = HashSet::new();
+        let symbols = expression.captures_iter(text).map(|captures| captures.get(1).unwrap().as_str());
+        symbols.filter(|symbol| seen.insert(*symbol)).collect()
+    }
+
+    fn symbols(text: &str) -> Vec<&str> {
+        cashtags(text).collect()
+    }
+
+    #[test]
+    fn boundaries() {
+        let none: [&str; 0] = [];
+        assert_eq!(symbols("$A"), ["A"]);
+        assert_eq!(symbols("$ABCDEF"), ["ABCDEF"]);
+        assert_eq!(symbols("$ABCDEFG $A1 $Ab $A_ $aB $ 5$ $5 $"), none);
+        assert_eq!(symbols("x$TSLA,$AAPL$GOOG"), ["TSLA", "AAPL", "GOOG"]);
+        assert_eq!(symbols("$$AAPL $AAPL.B $AAPL"), ["AAPL"]);
+        assert_eq!(symbols("$TSLA’s $GM… $FBé $MA\u{301} $V\u{200D}x $GE中"), ["TSLA", "GM"]);
+        assert_eq!(symbols(""), none);
+    }
+
+    #[test]
+    fn many_symbols_stay_distinct_and_in_order() {
+        let names: Vec<String> = (0..600_u32)
+            .map(|n| [n / 26 / 26, n / 26 % 26, n % 26].iter().map(|d| char::from(b'A' + *d as u8)).collect())
+            .collect();
+        let text = format!("${} ${}", names.join(" $"), names.join(" $"));
+        assert_eq!(symbols(&text), names);
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_regex(text in r"(\$|\$[A-Z]{1,8}|[A-Z]|[a-z_ 0-9.,]|’|…|é|\PC|\p{M}|\u{200D}){0,40}") {
+            let expression = Regex::new(r"\$([A-Z]{1,6})\b").unwrap();
+            prop_assert_eq!(symbols(&text), by_regex(&expression, &text));
+        }
+
+        #[test]
+        fn equals_the_regex_on_any_text(text in any::<String>()) {
+            let expression = Regex::new(r"\$([A-Z]{1,6})\b").unwrap();
+            prop_assert_eq!(symbols(&text), by_regex(&expression, &text));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The serving layer: boundary, merge, HTTP API

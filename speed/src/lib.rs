@@ -1,0 +1,1 @@
+//! The speed layer: consume, panes, watermark, Bronze chain, checkpoints

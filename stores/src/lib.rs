@@ -1,0 +1,1 @@
+//! Adapters behind the ports of common, and the suites that they pass

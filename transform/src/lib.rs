@@ -1,0 +1,1 @@
+//! Records to typed rows to partial states: the one function that both layers call
