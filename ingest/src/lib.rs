@@ -1,1 +1,16 @@
-//! What brings records in: generators and producers
+//! What brings records into a log: generators, and the appender behind HTTP ingest and `tideline produce`.
+//!
+//! # Layout
+//! - [`lines`]: NDJSON bytes → records, byte for byte
+//! - [`appender`]: lines → partition keys → the log
+//! - [`generate`]: synthetic streams of the systems, seeded
+//! - [`pace`]: so many per second
+//!
+//! # Never
+//! This crate never parses a record for its meaning (a record that cannot be read is for the layers to find, and
+//! to keep), and never knows which log it writes to.
+
+pub mod appender;
+pub mod generate;
+pub mod lines;
+pub mod pace;

@@ -1,0 +1,194 @@
+//! Synthetic streams of the systems: seeded, so that one seed, start and rate always give the same records.
+
+mod movie_viewing;
+mod stock_sentiment;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use tideline_common::time::{Span, Timestamp};
+
+/// A system with a generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Tweets and prices.
+    StockSentiment,
+    /// Viewing events.
+    MovieViewing,
+}
+
+impl System {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::StockSentiment, Self::MovieViewing];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StockSentiment => "stock-sentiment",
+            Self::MovieViewing => "movie-viewing",
+        }
+    }
+
+    /// Topics that its records go to, the main one first.
+    pub const fn topics(self) -> &'static [&'static str] {
+        match self {
+            Self::StockSentiment => &[stock_sentiment::TWEETS, stock_sentiment::PRICES],
+            Self::MovieViewing => &[movie_viewing::EVENTS],
+        }
+    }
+}
+
+impl std::str::FromStr for System {
+    type Err = UnknownSystem;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSystem> {
+        Self::ALL.into_iter().find(|system| system.name() == text).ok_or_else(|| UnknownSystem(text.to_owned()))
+    }
+}
+
+/// A system without a generator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no system `{0}`: there are stock-sentiment and movie-viewing")]
+pub struct UnknownSystem(String);
+
+/// What to generate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Event time of the first record.
+    pub start: Timestamp,
+    /// Event time between two records on average.
+    pub step: Span,
+    /// Share of records (0 to 1) whose event time lies up to a few minutes back.
+    pub late: f64,
+    /// Share of records that are sent twice.
+    pub duplicates: f64,
+    /// Share of records that cannot be read.
+    pub broken: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { seed: 1, start: Timestamp(0), step: Span::from_millis(100), late: 0.0, duplicates: 0.0, broken: 0.0 }
+    }
+}
+
+/// A record and the topic it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// Topic.
+    pub topic: &'static str,
+    /// One line of JSON (or, by the share asked for, of something broken).
+    pub payload: String,
+}
+
+/// The records of `system`, without end.
+pub fn records(system: System, settings: Settings) -> impl Iterator<Item = Generated> + Send {
+    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+    let mut stream = match system {
+        System::StockSentiment => Stream::Stock(Box::new(stock_sentiment::Market::new(&mut rng))),
+        System::MovieViewing => Stream::Movies(Box::new(movie_viewing::Audience::new())),
+    };
+    let mut now = settings.start;
+    let mut again: Option<Generated> = None;
+    std::iter::from_fn(move || {
+        if let Some(record) = again.take() {
+            return Some(record);
+        }
+        // Gaps between events are exponential, as those of independent senders are.
+        let gap = -(1.0 - rng.random::<f64>()).ln() * settings.step.micros() as f64;
+        now = now.plus(Span(gap as i64));
+        let time =
+            if rng.random_bool(settings.late) { now.minus(Span::from_secs(rng.random_range(1..=900))) } else { now };
+        let mut record = match &mut stream {
+            Stream::Stock(market) => market.next(&mut rng, time),
+            Stream::Movies(audience) => audience.next(&mut rng, time),
+        };
+        if rng.random_bool(settings.broken) {
+            record.payload = break_record(&mut rng, &record.payload);
+        }
+        if rng.random_bool(settings.duplicates) {
+            again = Some(record.clone());
+        }
+        Some(record)
+    })
+}
+
+enum Stream {
+    Stock(Box<stock_sentiment::Market>),
+    Movies(Box<movie_viewing::Audience>),
+}
+
+fn break_record(rng: &mut ChaCha8Rng, payload: &str) -> String {
+    match rng.random_range(0..3) {
+        0 => payload.chars().take(payload.chars().count() / 2).collect(),
+        1 => payload.replacen('{', "{\"broken\": tru, ", 1),
+        _ => "not a record at all".to_owned(),
+    }
+}
+
+/// Picks by weight; the first when all weights are zero.
+fn pick<'a, T>(rng: &mut ChaCha8Rng, choices: &'a [(T, u32)]) -> &'a T {
+    let total: u32 = choices.iter().map(|(_, weight)| weight).sum();
+    let mut at = rng.random_range(0..total.max(1));
+    for (choice, weight) in choices {
+        if at < *weight {
+            return choice;
+        }
+        at -= weight;
+    }
+    &choices[0].0
+}
+
+/// An index below `n` by a Zipf-like law: low indexes are popular.
+fn popular(rng: &mut ChaCha8Rng, n: usize) -> usize {
+    let x: f64 = rng.random();
+    ((n as f64).powf(x) - 1.0).min(n as f64 - 1.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn take(system: System, settings: Settings, n: usize) -> Vec<Generated> {
+        records(system, settings).take(n).collect()
+    }
+
+    #[test]
+    fn one_seed_gives_one_stream() {
+        for system in System::ALL {
+            let settings = Settings { seed: 7, ..Settings::default() };
+            assert_eq!(take(system, settings, 500), take(system, settings, 500));
+            assert_ne!(take(system, settings, 500), take(system, Settings { seed: 8, ..settings }, 500));
+            assert_eq!(system.name().parse::<System>().unwrap(), system);
+        }
+    }
+
+    #[test]
+    fn records_are_json_of_the_topics() {
+        for system in System::ALL {
+            let mut topics = BTreeSet::new();
+            for record in take(system, Settings::default(), 2_000) {
+                let value: serde_json::Value = serde_json::from_str(&record.payload).unwrap();
+                assert!(value.is_object());
+                assert!(!record.payload.contains('\n'));
+                topics.insert(record.topic);
+            }
+            assert_eq!(topics, system.topics().iter().copied().collect());
+        }
+    }
+
+    #[test]
+    fn shares_are_kept() {
+        let settings = Settings { broken: 0.1, duplicates: 0.2, ..Settings::default() };
+        let records = take(System::MovieViewing, settings, 10_000);
+        let broken = records.iter().filter(|r| serde_json::from_str::<serde_json::Value>(&r.payload).is_err()).count();
+        assert!((800..1_200).contains(&broken), "{broken}");
+        let distinct: BTreeSet<&str> = records.iter().map(|r| r.payload.as_str()).collect();
+        assert!(distinct.len() < 9_000, "{}", distinct.len());
+    }
+}
