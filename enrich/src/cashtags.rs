@@ -2,7 +2,7 @@
 //!
 //! As the class takes ASCII capitals only and all of them are word characters, the expression's backtracking never
 //! succeeds with fewer letters than there are: a run of one to six capitals matches if no word character follows.
-//! `\b` is Unicode's (UTS #18, as in the crate `regex`): "$TSLAé" and "$TSLA_" are no symbols, "$TSLA’s" is one.
+//! `\b` is Unicode's (UTS #18, as in the crate `regex`): `$TSLAé` and `$TSLA_` are no symbols, `$TSLA’s` is one.
 
 use ahash::AHashSet;
 use memchr::memchr;

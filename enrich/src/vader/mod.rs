@@ -6,7 +6,8 @@
 //! # Layout
 //!
 //! - `lexicon`: every word that the rules know, in one hash table: one lookup per token.
-//! - `text`: emoji to descriptions, splitting, stripping, `str.isupper`: a text becomes tokens.
+//! - `text`: emoji to descriptions, splitting, stripping: a text becomes tokens.
+//! - `case`: `str.isupper`.
 //! - `rules`: tokens become valences (boosters, negations, special cases, "least", "but").
 //! - `round`: Python's `round(x, digits)`.
 //!
@@ -14,12 +15,8 @@
 //!
 //! One pass over the bytes, one table lookup per token, rules only at the few tokens that carry a valence; no
 //! allocation once a [`Scorer`]'s buffers have grown to the longest usual text.
-//!
-//! # Where Unicode versions could differ
-//!
-//! `str.isupper` follows the running Python's Unicode tables (14.0 for Python 3.11), ours follow Rust's, which
-//! are newer: a text with letters that Unicode added in between can differ in whether a word is ALL CAPS.
 
+mod case;
 mod lexicon;
 mod round;
 mod rules;
