@@ -1,1 +1,19 @@
-//! Adapters behind the ports of common, and the suites that they pass
+//! Adapters behind the ports of `tideline-common`, and the suites that each of them passes.
+//!
+//! # Layout
+//! - [`lock`]: a data folder, held by one process · [`clock`]: the wall clock
+//! - [`log`]: the log on fjall
+//! - [`objects`]: the object store, over the `object_store` crate
+//! - [`views`]: the speed views on fjall
+//!
+//! # Never
+//! No layer knows this crate: they see the ports, and the binary alone chooses adapters. An adapter never knows a
+//! definition or an aggregate; it stores records, objects and states, and says what went wrong in terms of
+//! [`PortError`](tideline_common::ports::PortError).
+
+pub mod clock;
+mod disk;
+pub mod lock;
+pub mod log;
+pub mod objects;
+pub mod views;

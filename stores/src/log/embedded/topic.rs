@@ -1,0 +1,133 @@
+//! What the log knows of its topics while it runs.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tideline_common::ports::{PortError, PortResult, TopicInfo, TopicSpec};
+use tideline_common::position::{Offset, Partition};
+use tideline_common::time::{Span, Timestamp};
+use tokio::sync::watch;
+
+/// The most partitions of a topic.
+const PARTITIONS_MAX: u32 = 4096;
+
+/// The longest name of a topic, in bytes: Kafka's bound.
+const NAME_MAX: usize = 249;
+
+/// A topic as it is stored, under its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "format")]
+pub(super) enum StoredTopic {
+    #[serde(rename = "1")]
+    V1 { id: u32, partitions: u32, retention: Option<Span> },
+}
+
+/// Where a partition begins once something has expired, stored under topic and partition: what would be known
+/// from the last block that was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "format")]
+pub(super) enum StoredFloor {
+    #[serde(rename = "1")]
+    V1 { first: Offset, appended: Timestamp, before: u64 },
+}
+
+/// The end of a partition. Only the writer changes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) next: Offset,
+    /// Append time of the last block.
+    pub(super) appended: Timestamp,
+    /// Value bytes of all blocks ever written.
+    pub(super) written: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct PartitionState {
+    /// First offset still there.
+    pub(super) first: AtomicU64,
+    /// Value bytes of all blocks dropped.
+    pub(super) dropped: AtomicU64,
+    /// Next offset that readers may see; they wait on it.
+    pub(super) next: watch::Sender<Offset>,
+    pub(super) tail: Mutex<Tail>,
+}
+
+impl PartitionState {
+    pub(super) fn new(first: Offset, dropped: u64, tail: Tail) -> Self {
+        Self {
+            first: AtomicU64::new(first),
+            dropped: AtomicU64::new(dropped),
+            next: watch::Sender::new(tail.next),
+            tail: Mutex::new(tail),
+        }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self::new(0, 0, Tail { next: 0, appended: Timestamp::MIN, written: 0 })
+    }
+
+    pub(super) fn first(&self) -> Offset {
+        self.first.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) retention: Mutex<Option<Span>>,
+    pub(super) partitions: Vec<PartitionState>,
+    /// Where the next chunk without keys goes.
+    pub(super) turn: AtomicU32,
+}
+
+impl Topic {
+    pub(super) fn new(id: u32, name: &str, retention: Option<Span>, partitions: Vec<PartitionState>) -> Self {
+        Self { id, name: name.to_owned(), retention: Mutex::new(retention), partitions, turn: AtomicU32::new(0) }
+    }
+
+    pub(super) fn partition(&self, partition: Partition) -> PortResult<&PartitionState> {
+        self.partitions
+            .get(partition as usize)
+            .ok_or_else(|| PortError::NotFound { what: format!("partition {partition} of topic {}", self.name) })
+    }
+
+    pub(super) fn info(&self) -> TopicInfo {
+        // Next before first: what expires in between cannot make first > next.
+        let bounds = |p: &PartitionState| {
+            let next = *p.next.borrow();
+            (p.first().min(next), next)
+        };
+        TopicInfo {
+            name: self.name.clone(),
+            partitions: self.partitions.iter().enumerate().map(|(i, p)| (i as Partition, bounds(p))).collect(),
+        }
+    }
+
+    /// The partition of a key: XXH3-64 of its bytes modulo the number of partitions. Part of the format: it never
+    /// changes, or the records of a key would be in two partitions.
+    pub(super) fn partition_of(&self, key: &[u8]) -> Partition {
+        (xxhash_rust::xxh3::xxh3_64(key) % self.partitions.len() as u64) as Partition
+    }
+
+    /// The partition of the next chunk of records without keys: each in its turn.
+    pub(super) fn next_turn(&self) -> Partition {
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u32
+    }
+}
+
+/// Whether a topic can be made like this.
+pub(super) fn check(spec: &TopicSpec) -> PortResult<()> {
+    let what = || format!("topic {:?}", spec.name);
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if spec.name.is_empty() || spec.name.len() > NAME_MAX || !spec.name.chars().all(known) {
+        let reason = format!("a name is 1 to {NAME_MAX} of the characters a-z A-Z 0-9 . _ -");
+        return Err(PortError::invalid(what(), reason));
+    }
+    if spec.partitions == 0 || spec.partitions > PARTITIONS_MAX {
+        let reason = format!("{} partitions; a topic has 1 to {PARTITIONS_MAX}", spec.partitions);
+        return Err(PortError::invalid(what(), reason));
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Speed views.
+
+pub mod embedded;
