@@ -1,0 +1,192 @@
+//! The HTTP API: every endpoint over a [`Reader`] and the ports of [`ports`].
+//!
+//! [`router`] is the whole API as a service; [`serve`] runs it on a listener that it is given. Each route stands in one
+//! table (`routes`) with its handler and its description, from which both the router and `/openapi.json` are made.
+//! Every error is a problem document; what failed inside goes to the log and not to the caller.
+
+mod health;
+mod live;
+mod middleware;
+mod openapi;
+pub mod ports;
+mod problem;
+mod query;
+mod reports;
+mod routes;
+mod runs;
+mod schemas;
+mod server;
+mod topics;
+mod views;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+pub use openapi::openapi;
+pub use problem::{ApiResult, KINDS, PROBLEM_JSON, Problem};
+pub use server::{ServeConfig, serve};
+
+use crate::merge::{Reader, Table};
+use ports::{BatchControl, StatusSource, TopicWriter};
+
+/// Bounds of the API.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// The longest record, in bytes.
+    pub max_record_bytes: usize,
+    /// The longest body, in bytes, after decompression.
+    pub max_body_bytes: usize,
+    /// All bodies being taken in together, in bytes.
+    pub max_bodies_bytes: usize,
+    /// How long a body may stand still.
+    pub body_timeout: Duration,
+    /// How long a body may take in all.
+    pub body_total_timeout: Duration,
+    /// Requests at work at once; more are sent away with 503.
+    pub max_requests: usize,
+    /// Live streams at once.
+    pub max_live: usize,
+    /// How long one check of `/readyz` may take.
+    pub check_timeout: Duration,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            max_record_bytes: 1 << 20,
+            max_body_bytes: 64 << 20,
+            max_bodies_bytes: 256 << 20,
+            body_timeout: Duration::from_secs(30),
+            body_total_timeout: Duration::from_secs(300),
+            max_requests: 256,
+            max_live: 64,
+            check_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Prints the process's metrics in the Prometheus text format.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+/// The parts of an [`Api`].
+pub struct ApiParts {
+    /// Answers queries.
+    pub reader: Arc<Reader>,
+    /// Takes records.
+    pub topics: Arc<dyn TopicWriter>,
+    /// Runs batch; `None` where this process has no batch layer.
+    pub batch: Option<Arc<dyn BatchControl>>,
+    /// Knows the rest of the process.
+    pub status: Arc<dyn StatusSource>,
+    /// Prints the metrics.
+    pub metrics: MetricsText,
+    /// Bounds.
+    pub config: ApiConfig,
+}
+
+/// See [`Api`].
+pub struct Inner {
+    reader: Arc<Reader>,
+    topics: Arc<dyn TopicWriter>,
+    batch: Option<Arc<dyn BatchControl>>,
+    status: Arc<dyn StatusSource>,
+    metrics: MetricsText,
+    config: ApiConfig,
+    /// Bodies being taken in.
+    bodies: Arc<Semaphore>,
+    /// Requests at work.
+    requests: Arc<Semaphore>,
+    /// Live streams.
+    live: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ApiParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiParts").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl From<ApiParts> for Api {
+    fn from(parts: ApiParts) -> Self {
+        let ApiParts { reader, topics, batch, status, metrics, config } = parts;
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner {
+            reader,
+            topics,
+            batch,
+            status,
+            metrics,
+            bodies: topics::budget(&config),
+            requests: semaphore(config.max_requests),
+            live: semaphore(config.max_live),
+            config,
+        }))
+    }
+}
+
+/// The whole API as a service.
+pub fn router(api: impl Into<Api>) -> Router {
+    let api = api.into();
+    let mut router = Router::new();
+    for route in routes::routes() {
+        router = router.route(route.path, route.methods);
+    }
+    middleware::wrap(router, &api).with_state(api)
+}
+
+/// Writes an answer as JSON. A large one is written on a thread of its own kind: it would hold up other requests.
+async fn json<T: Serialize + Send + 'static>(answer: T, rows: usize) -> ApiResult<Response> {
+    let write = move || serde_json::to_vec(&answer);
+    let bytes = if rows < 2_000 { Ok(write()) } else { tokio::task::spawn_blocking(write).await };
+    match bytes {
+        Ok(Ok(bytes)) => Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response()),
+        failed => {
+            tracing::error!(?failed, "an answer could not be written");
+            Err(Problem::new("internal", "the failure has been logged"))
+        }
+    }
+}
+
+/// Writes an answer as CSV or JSON.
+async fn table<T: Table + Serialize + Send + 'static>(answer: T, csv: bool) -> ApiResult<Response> {
+    let rows = answer.row_count();
+    if !csv {
+        return json(answer, rows).await;
+    }
+    let text = tokio::task::spawn_blocking(move || answer.to_csv()).await.map_err(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        Problem::new("internal", "the failure has been logged")
+    })?;
+    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], text).into_response())
+}

@@ -1,0 +1,154 @@
+//! Problem documents (RFC 9457): what an error looks like to a caller.
+
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::error::QueryError;
+
+/// The media type of problem documents.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Every kind of problem: slug (the end of `type`), status, title. Nothing else is answered.
+pub const KINDS: &[(&str, u16, &str)] = &[
+    ("invalid-parameter", 400, "A parameter makes no sense"),
+    ("unknown-parameter", 400, "There is no such parameter"),
+    ("invalid-body", 400, "The body cannot be read"),
+    ("unknown-view", 404, "There is no such view"),
+    ("unknown-lookup", 404, "There is no such lookup"),
+    ("unknown-report", 404, "There is no such report"),
+    ("unknown-topic", 404, "There is no such topic"),
+    ("unknown-run", 404, "There is no such batch run"),
+    ("unknown-path", 404, "There is nothing at this path"),
+    ("not-published", 404, "Not published yet"),
+    ("method-not-allowed", 405, "This path does not have this method"),
+    ("body-timeout", 408, "The body came too slowly"),
+    ("run-in-progress", 409, "Another batch run is at work"),
+    ("record-too-large", 413, "A record is too large"),
+    ("body-too-large", 413, "The body is too large"),
+    ("unsupported-encoding", 415, "The body's encoding is not supported"),
+    ("too-much-work", 422, "The query needs too much work"),
+    ("request-refused", 400, "The request was refused"),
+    ("internal", 500, "Something failed inside"),
+    ("unavailable", 503, "Not available now"),
+    ("full", 503, "There is no room now"),
+    ("overloaded", 503, "Too many requests at once"),
+    ("timeout", 503, "It took too long"),
+];
+
+/// A problem document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// `urn:tideline:problem:` and the kind.
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<Vec<String>>,
+    #[serde(skip)]
+    retry_after_secs: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of one of [`KINDS`]; any other kind is `internal`.
+    pub fn new(kind: &str, detail: impl Into<String>) -> Self {
+        let (kind, status, title) =
+            KINDS.iter().find(|(slug, ..)| *slug == kind).copied().unwrap_or(("internal", 500, "Something failed inside"));
+        Self {
+            kind: format!("urn:tideline:problem:{kind}"),
+            title,
+            status,
+            detail: detail.into(),
+            instance: None,
+            parameter: None,
+            line: None,
+            suggestion: None,
+            known: None,
+            retry_after_secs: (status == 503).then_some(1),
+        }
+    }
+
+    /// Says which parameter it is about.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>) -> Self {
+        self.parameter = Some(name.into());
+        self
+    }
+
+    /// Says which line of the body it is about, counted from 1.
+    #[must_use]
+    pub fn line(mut self, line: u64) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// Says what there is instead.
+    #[must_use]
+    pub fn known(mut self, known: Vec<String>, suggestion: Option<String>) -> Self {
+        (self.known, self.suggestion) = (Some(known), suggestion);
+        self
+    }
+
+    /// Says which request it answers.
+    #[must_use]
+    pub fn instance(mut self, uri: &Uri) -> Self {
+        self.instance = Some(uri.path().to_owned());
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// Put into the extensions of a problem's response, so that the middleware can complete it.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried(pub(crate) Box<Problem>);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        response.extensions_mut().insert(Carried(Box::new(self)));
+        response
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let text = error.to_string();
+        match error {
+            QueryError::Unknown { thing, suggestion, known, .. } => {
+                Self::new(&format!("unknown-{thing}"), text).known(known, suggestion)
+            }
+            QueryError::Parameter { parameter, message } => {
+                Self::new("invalid-parameter", format!("`{parameter}` {message}")).parameter(parameter)
+            }
+            QueryError::TooMuch { .. } => Self::new("too-much-work", text),
+            QueryError::NotPublished { .. } => Self::new("not-published", text),
+            QueryError::Unavailable { .. } => Self::new("unavailable", text),
+            QueryError::Timeout { .. } => Self::new("timeout", text),
+            QueryError::Internal { what, source } => {
+                tracing::error!(error = %source, what, "a query failed inside");
+                Self::new("internal", "the failure has been logged")
+            }
+        }
+    }
+}
+
+/// What handlers answer.
+pub type ApiResult<T> = Result<T, Problem>;

@@ -1,0 +1,222 @@
+//! Every route, once: its handlers and what `/openapi.json` says of them.
+
+use axum::routing::{MethodRouter, get, post};
+
+use super::{Api, health, live, reports, runs, topics, views};
+
+/// A parameter of a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Param {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// What a parameter's value is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Text,
+    Time,
+    Span,
+    /// A whole number from .0 to .1.
+    Number(u64, u64),
+    OneOf(&'static [&'static str]),
+    /// `key.<column>` or a column: any further parameters.
+    Further,
+}
+
+/// One method of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) method: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) tag: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) params: Vec<Param>,
+    /// Whether it takes NDJSON.
+    pub(crate) ndjson: bool,
+    /// Status, media type and schema of what it answers.
+    pub(crate) answers: Vec<(u16, &'static str, Option<&'static str>)>,
+    /// Kinds of problems beside those that every route has.
+    pub(crate) problems: &'static [&'static str],
+}
+
+/// A route.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    pub(crate) methods: MethodRouter<Api>,
+    pub(crate) operations: Vec<Operation>,
+}
+
+const JSON: &str = "application/json";
+const CSV: &str = "text/csv";
+
+const LAYER: Param = Param { name: "layer", text: "Which layer answers; default merged.", kind: Kind::OneOf(&["merged", "speed", "batch"]) };
+const FORMAT: Param = Param { name: "format", text: "How the answer is written; default json.", kind: Kind::OneOf(&["json", "csv"]) };
+const LIMIT: Param = Param { name: "limit", text: "Rows at most; default 1000.", kind: Kind::Number(1, 100_000) };
+const CURSOR: Param = Param { name: "cursor", text: "Goes on after the page that gave it. All other parameters but `limit` must be the same.", kind: Kind::Text };
+const KEY: Param = Param { name: "key", text: "One key: the value of the only key column as it is, or the values of several with commas between them (`\\,` is a comma, `\\\\` a backslash). `\\N` is null.", kind: Kind::Text };
+const KEY_COLUMN: Param = Param { name: "key.column", text: "One key by its columns: `key.<column>=value`, once for each key column.", kind: Kind::Further };
+const WINDOW: Param = Param { name: "window", text: "Size of the windows, any multiple of the pane, such as 5m or 1h30m; default: the declared one.", kind: Kind::Span };
+
+impl Operation {
+    fn new(method: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+        Self { method, id, tag, summary, params: Vec::new(), ndjson: false, answers: Vec::new(), problems: &[] }
+    }
+
+    fn params(mut self, params: &[Param]) -> Self {
+        self.params = params.to_vec();
+        self
+    }
+
+    fn answers(mut self, status: u16, media: &'static str, schema: &'static str) -> Self {
+        self.answers.push((status, media, Some(schema)));
+        self
+    }
+
+    fn text(mut self, status: u16, media: &'static str) -> Self {
+        self.answers.push((status, media, None));
+        self
+    }
+
+    fn problems(mut self, problems: &'static [&'static str]) -> Self {
+        self.problems = problems;
+        self
+    }
+}
+
+fn route(path: &'static str, methods: MethodRouter<Api>, operations: impl IntoIterator<Item = Operation>) -> Route {
+    Route { path, methods, operations: operations.into_iter().collect() }
+}
+
+/// All routes.
+pub(crate) fn routes() -> Vec<Route> {
+    let op = Operation::new;
+    let mut append = op("post", "appendRecords", "topics", "Appends the lines of an NDJSON body to a topic; they are durable when this answers")
+        .answers(200, JSON, "Appended")
+        .problems(&["invalid-body", "unknown-topic", "body-timeout", "record-too-large", "body-too-large", "unsupported-encoding", "full", "unavailable"]);
+    append.ndjson = true;
+    vec![
+        route("/v1/topics/{topic}", post(topics::append), [append]),
+        route(
+            "/v1/views",
+            get(views::list),
+            [op("get", "listViews", "views", "What views there are, with columns and types").answers(200, JSON, "Views")],
+        ),
+        route(
+            "/v1/views/{view}",
+            get(views::one),
+            [op("get", "getView", "views", "One view").answers(200, JSON, "View").problems(&["unknown-view"])],
+        ),
+        route(
+            "/v1/views/{view}/rows",
+            get(views::rows),
+            [op("get", "getRows", "views", "Windows of a view, ordered by key, then window start")
+                .params(&[
+                    KEY,
+                    KEY_COLUMN,
+                    Param { name: "from", text: "Windows that begin at this time or later (RFC 3339, or a date).", kind: Kind::Time },
+                    Param { name: "to", text: "Windows that begin before this time.", kind: Kind::Time },
+                    WINDOW,
+                    Param { name: "slide", text: "Distance between the starts of windows, any multiple of the pane up to the size; default: the declared one for the declared size, otherwise the size.", kind: Kind::Span },
+                    LAYER,
+                    LIMIT,
+                    CURSOR,
+                    FORMAT,
+                ])
+                .answers(200, JSON, "Rows")
+                .text(200, CSV)
+                .problems(&["invalid-parameter", "unknown-view", "too-much-work", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/views/{view}/top",
+            get(views::top),
+            [op("get", "getTop", "views", "The keys of one window, ranked by a column")
+                .params(&[
+                    Param { name: "by", text: "The column that ranks, descending, nulls last; default: the first of the view's `top`, or its first column.", kind: Kind::Text },
+                    Param { name: "limit", text: "Entries at most; default 10.", kind: Kind::Number(1, 10_000) },
+                    WINDOW,
+                    Param { name: "at", text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.", kind: Kind::Time },
+                    LAYER,
+                    FORMAT,
+                ])
+                .answers(200, JSON, "Top")
+                .text(200, CSV)
+                .problems(&["invalid-parameter", "unknown-view", "too-much-work", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/views/{view}/live",
+            get(live::live),
+            [op("get", "streamView", "views", "The rows of the newest window as they change, as server-sent events `rows` (a Top) and `problem`")
+                .params(&[
+                    Param { name: "by", text: "As in top.", kind: Kind::Text },
+                    Param { name: "limit", text: "Rows of the window at most; default 1000.", kind: Kind::Number(1, 1_000) },
+                    WINDOW,
+                    Param { name: "interval", text: "How often changes are looked for, 100ms to 60s; default 1s.", kind: Kind::Span },
+                    LAYER,
+                ])
+                .text(200, "text/event-stream")
+                .problems(&["invalid-parameter", "unknown-view", "too-much-work", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/lookups",
+            get(views::lookups),
+            [op("get", "listLookups", "lookups", "What lookups there are").answers(200, JSON, "Lookups")],
+        ),
+        route(
+            "/v1/lookups/{lookup}",
+            get(views::lookup),
+            [op("get", "getLookup", "lookups", "The newest rows of a key, newest first")
+                .params(&[KEY, KEY_COLUMN, Param { name: "limit", text: "Rows at most, up to the lookup's own limit; default: that, at most 1000.", kind: Kind::Number(1, 1_000_000) }, LAYER, FORMAT])
+                .answers(200, JSON, "Lookup")
+                .text(200, CSV)
+                .problems(&["invalid-parameter", "unknown-lookup", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/reports",
+            get(reports::list),
+            [op("get", "listReports", "reports", "What reports there are; columns and rows once published").answers(200, JSON, "Reports").problems(&["unavailable"])],
+        ),
+        route(
+            "/v1/reports/{report}",
+            get(reports::one),
+            [op("get", "getReport", "reports", "Rows of a report, as the newest batch run published them")
+                .params(&[
+                    LIMIT,
+                    Param { name: "offset", text: "Rows to skip; default 0.", kind: Kind::Number(0, u64::MAX >> 1) },
+                    CURSOR,
+                    FORMAT,
+                    Param { name: "column", text: "`<column>=value`: rows where the column has this value; `where.<column>` for a column called as another parameter. `\\N` is null.", kind: Kind::Further },
+                ])
+                .answers(200, JSON, "Report")
+                .text(200, CSV)
+                .problems(&["invalid-parameter", "unknown-report", "not-published", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/batch/runs",
+            get(runs::list).post(runs::start),
+            [
+                op("get", "listRuns", "batch", "The batch runs that are remembered, newest first").answers(200, JSON, "Runs").problems(&["unavailable"]),
+                op("post", "startRun", "batch", "Starts a batch run; `Location` says where to follow it").answers(202, JSON, "Run").problems(&["run-in-progress", "unavailable"]),
+            ],
+        ),
+        route(
+            "/v1/batch/runs/{id}",
+            get(runs::one),
+            [op("get", "getRun", "batch", "One batch run").answers(200, JSON, "Run").problems(&["unknown-run", "unavailable"])],
+        ),
+        route(
+            "/v1/status",
+            get(health::status),
+            [op("get", "getStatus", "process", "How far each layer has come").answers(200, JSON, "Status")],
+        ),
+        route("/healthz", get(health::healthz), [op("get", "getHealth", "process", "Whether the process is alive").text(200, "text/plain")]),
+        route(
+            "/readyz",
+            get(health::readyz),
+            [op("get", "getReadiness", "process", "Whether everything that answers need works, and what does not").answers(200, JSON, "Ready").answers(503, JSON, "Ready")],
+        ),
+        route("/metrics", get(health::metrics), [op("get", "getMetrics", "process", "The metrics of the process, for Prometheus").text(200, "text/plain")]),
+        route("/openapi.json", get(health::description), [op("get", "getDescription", "process", "This description").answers(200, JSON, "OpenApi")]),
+    ]
+}

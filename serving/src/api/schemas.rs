@@ -1,0 +1,141 @@
+//! The schemas of `/openapi.json`.
+
+use serde_json::{Value as Json, json};
+
+fn object(required: &[&str], properties: Json) -> Json {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn list(schema: &str) -> Json {
+    json!({ "type": "array", "items": reference(schema) })
+}
+
+fn reference(schema: &str) -> Json {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// An object with one list.
+fn lists(name: &str, schema: &str) -> Json {
+    object(&[name], json!({ name: list(schema) }))
+}
+
+/// All schemas by name.
+pub(crate) fn schemas() -> Json {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let maybe_time = || json!({ "type": ["string", "null"], "format": "date-time" });
+    let maybe_text = || json!({ "type": ["string", "null"] });
+    let positions = || json!({ "type": "object", "additionalProperties": { "type": "object", "additionalProperties": { "type": "integer" } } });
+    let layer = || json!({ "type": "string", "enum": ["merged", "speed", "batch"] });
+    let row = json!({
+        "type": "object",
+        "required": ["key", "window_start", "window_end"],
+        "properties": {
+            "rank": { "type": "integer", "minimum": 1, "description": "In rankings." },
+            "key": { "type": "object", "additionalProperties": true },
+            "window_start": time(),
+            "window_end": time(),
+            "partial": { "type": "boolean", "description": "True when the window reaches into a missing part; absent otherwise." },
+        },
+        "additionalProperties": { "description": "The answer columns of the view; null where there is no value." },
+    });
+    json!({
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457.",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": { "type": "string", "enum": super::KINDS.iter().map(|(kind, ..)| format!("urn:tideline:problem:{kind}")).collect::<Vec<_>>() },
+                "title": text(),
+                "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+                "detail": text(),
+                "instance": text(),
+                "parameter": { "type": "string", "description": "The parameter it is about." },
+                "line": { "type": "integer", "minimum": 1, "description": "The line of the body it is about." },
+                "suggestion": { "type": "string", "description": "What was probably meant." },
+                "known": texts(),
+            },
+        },
+        "Field": object(&["name", "type"], json!({ "name": text(), "type": { "type": "string", "enum": ["bool", "int", "float", "string", "timestamp", "strings", "map"] } })),
+        "Appended": object(&["accepted", "positions"], json!({
+            "accepted": count(),
+            "positions": { "type": "object", "description": "Partition → [first offset, next offset].", "additionalProperties": { "type": "array", "items": { "type": "integer" }, "minItems": 2, "maxItems": 2 } },
+        })),
+        "View": object(&["name", "key", "columns", "window", "slide", "pane", "version"], json!({
+            "name": text(), "key": list("Field"), "columns": list("Field"), "window": text(), "slide": text(), "pane": text(),
+            "measures": { "type": "array", "items": object(&["name", "table", "agg"], json!({ "name": text(), "table": text(), "agg": text() })) },
+            "formulas": { "type": "array", "items": object(&["name", "formula"], json!({ "name": text(), "formula": text() })) },
+            "top": texts(), "tables": texts(), "sources": texts(),
+            "retain_speed": maybe_text(), "retain_batch": maybe_text(), "version": text(),
+        })),
+        "Views": lists("views", "View"),
+        "Interval": { "type": ["object", "null"], "description": "[from, to); a bound that is null is none.", "required": ["from", "to"], "properties": { "from": maybe_time(), "to": maybe_time() } },
+        "Manifest": { "type": ["object", "null"], "required": ["version", "run", "published_at"], "properties": { "version": count(), "run": text(), "published_at": time() } },
+        "Missing": object(&["layer", "from", "to", "reason"], json!({
+            "layer": layer(), "from": maybe_time(), "to": maybe_time(),
+            "reason": { "type": "string", "enum": ["unavailable", "timed_out", "damaged", "boundary_unknown", "expired"] },
+        })),
+        "Provenance": object(&["layer", "through", "manifest", "batch", "speed", "positions", "watermarks", "freshness_ms", "missing"], json!({
+            "layer": layer(),
+            "through": maybe_time(),
+            "manifest": reference("Manifest"),
+            "batch": reference("Interval"),
+            "speed": reference("Interval"),
+            "positions": object(&["batch", "speed"], json!({ "batch": positions(), "speed": positions() })),
+            "watermarks": { "type": "object", "additionalProperties": maybe_time() },
+            "freshness_ms": { "type": ["integer", "null"] },
+            "missing": list("Missing"),
+        })),
+        "Row": row,
+        "Rows": object(&["view", "window", "slide", "rows", "cursor", "provenance"], json!({
+            "view": text(), "window": text(), "slide": text(), "rows": list("Row"), "cursor": maybe_text(), "provenance": reference("Provenance"),
+        })),
+        "Top": object(&["view", "by", "window_start", "window_end", "rows", "provenance"], json!({
+            "view": text(), "by": text(), "window_start": maybe_time(), "window_end": maybe_time(), "rows": list("Row"), "provenance": reference("Provenance"),
+        })),
+        "LookupInfo": object(&["name", "table", "key", "columns", "limit"], json!({
+            "name": text(), "table": text(), "key": list("Field"), "columns": list("Field"), "limit": count(),
+        })),
+        "Lookups": lists("lookups", "LookupInfo"),
+        "Lookup": object(&["lookup", "rows", "provenance"], json!({
+            "lookup": text(),
+            "rows": { "type": "array", "items": { "type": "object", "required": ["event_time"], "properties": { "event_time": time() }, "additionalProperties": true } },
+            "provenance": reference("Provenance"),
+        })),
+        "ReportInfo": object(&["name", "from", "inputs", "columns", "rows"], json!({
+            "name": text(), "from": text(), "inputs": texts(),
+            "columns": { "type": ["array", "null"], "items": reference("Field") },
+            "rows": { "type": ["integer", "null"] },
+        })),
+        "Reports": lists("reports", "ReportInfo"),
+        "Report": object(&["report", "columns", "rows", "cursor", "provenance"], json!({
+            "report": text(), "columns": list("Field"),
+            "rows": { "type": "array", "items": { "type": "object", "additionalProperties": true } },
+            "cursor": maybe_text(),
+            "provenance": object(&["layer", "manifest"], json!({ "layer": layer(), "manifest": reference("Manifest") })),
+        })),
+        "Run": object(&["id", "state", "started_at", "finished_at", "report", "error"], json!({
+            "id": text(), "state": { "type": "string", "enum": ["queued", "running", "succeeded", "failed"] },
+            "started_at": time(), "finished_at": maybe_time(), "report": {}, "error": maybe_text(),
+        })),
+        "Runs": lists("runs", "Run"),
+        "Shard": object(&["source", "partition", "position"], json!({
+            "source": text(), "partition": count(), "position": count(), "records": count(), "rejected": count(), "duplicates": count(), "late": count(),
+            "highest_event_time": maybe_time(), "last_appended": maybe_time(), "written_at": time(),
+        })),
+        "Status": object(&["pipeline", "version", "now", "shards", "manifest", "views", "process"], json!({
+            "pipeline": text(), "version": text(), "now": time(),
+            "shards": { "type": ["array", "null"], "items": reference("Shard") },
+            "manifest": { "type": ["object", "null"], "required": ["version", "run", "published_at", "positions"], "properties": { "version": count(), "run": text(), "published_at": time(), "positions": positions() } },
+            "views": { "type": "object", "additionalProperties": object(&["through", "newest_pane"], json!({ "through": maybe_time(), "newest_pane": maybe_time() })) },
+            "process": {},
+        })),
+        "Ready": object(&["ready", "checks"], json!({
+            "ready": { "type": "boolean" },
+            "checks": { "type": "array", "items": object(&["name", "ok", "detail"], json!({ "name": text(), "ok": { "type": "boolean" }, "detail": maybe_text() })) },
+        })),
+        "OpenApi": { "type": "object", "required": ["openapi", "info", "paths"] },
+    })
+}

@@ -1,0 +1,112 @@
+//! Answers as flat tables: for CSV and for terminals.
+
+use std::borrow::Cow;
+
+use tideline_common::value::Value;
+
+use super::answer::{LookupAnswer, ReportAnswer, Row, RowsAnswer, TopAnswer};
+
+/// An answer that can be read as rows under column names.
+pub trait Table {
+    /// Names of the columns.
+    fn names(&self) -> Vec<&str>;
+
+    /// Number of rows.
+    fn row_count(&self) -> usize;
+
+    /// The values of a row, one per name. Panics past the end.
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>>;
+
+    /// As CSV (RFC 4180): a header, then the rows; null is nothing at all, an empty text `""`.
+    fn to_csv(&self) -> String {
+        let mut out = String::new();
+        let push = |out: &mut String, fields: &mut dyn Iterator<Item = Cow<'_, str>>| {
+            for (at, field) in fields.enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                out.push_str(&field);
+            }
+            out.push_str("\r\n");
+        };
+        push(&mut out, &mut self.names().into_iter().map(quoted));
+        for at in 0..self.row_count() {
+            let row = self.row(at);
+            let cell = |value: &Cow<'_, Value>| match value.as_ref() {
+                Value::Null => Cow::Borrowed(""),
+                Value::String(text) if text.is_empty() => Cow::Borrowed("\"\""),
+                other => Cow::Owned(quoted(&other.to_string()).into_owned()),
+            };
+            push(&mut out, &mut row.iter().map(cell));
+        }
+        out
+    }
+}
+
+/// A field, in quotes where it must be.
+fn quoted(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn window_row(row: &Row) -> Vec<Cow<'_, Value>> {
+    let mut values: Vec<_> = row.key.iter().map(Cow::Borrowed).collect();
+    values.extend([row.start, row.end].map(|at| Cow::Owned(Value::Timestamp(at))));
+    values.extend(row.values.iter().map(Cow::Borrowed));
+    values
+}
+
+macro_rules! window_table {
+    ($answer:ty) => {
+        impl Table for $answer {
+            fn names(&self) -> Vec<&str> {
+                let key = self.key.iter().map(|field| field.name.as_str());
+                let columns = self.columns.iter().map(|field| field.name.as_str());
+                key.chain(["window_start", "window_end"]).chain(columns).collect()
+            }
+
+            fn row_count(&self) -> usize {
+                self.rows.len()
+            }
+
+            fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+                window_row(&self.rows[at])
+            }
+        }
+    };
+}
+
+window_table!(RowsAnswer);
+window_table!(TopAnswer);
+
+impl Table for LookupAnswer {
+    fn names(&self) -> Vec<&str> {
+        std::iter::once("event_time").chain(self.columns.iter().map(|field| field.name.as_str())).collect()
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+        let (time, values) = &self.rows[at];
+        std::iter::once(Cow::Owned(Value::Timestamp(*time))).chain(values.iter().map(Cow::Borrowed)).collect()
+    }
+}
+
+impl Table for ReportAnswer {
+    fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|field| field.name.as_str()).collect()
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+        self.rows[at].iter().map(Cow::Borrowed).collect()
+    }
+}

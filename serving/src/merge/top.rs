@@ -1,0 +1,224 @@
+//! Rankings: all keys of one window, the highest first.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use tideline_common::manifest::Manifest;
+use tideline_common::plan::{Answers, ViewPlan};
+use tideline_common::ports::ViewSchema;
+use tideline_common::state::{StateBatch, StateTable};
+use tideline_common::time::Timestamp;
+use tideline_common::value::{Type, Value};
+
+use super::answer::{Row, TopAnswer};
+use super::request::{MAX_TOP, TopRequest, checked_limit, checked_window};
+use super::rows::decode_key;
+use super::{LayerDown, Reader, layer_name};
+use crate::boundary::{Interval, Layer, Missing, Split, boundary};
+use crate::error::QueryError;
+
+/// Entries when no limit is given.
+const DEFAULT_TOP: usize = 10;
+/// Groups finished at a time, before other tasks get their turn.
+const CHUNK: usize = 4_096;
+
+impl Reader {
+    /// A ranking of the keys of one window by an answer column, descending; nulls last, ties in key order.
+    ///
+    /// # Errors
+    /// As [`Reader::rows`].
+    pub async fn top(&self, request: &TopRequest) -> Result<TopAnswer, QueryError> {
+        self.bounded(self.top_unbounded(request)).await
+    }
+
+    async fn top_unbounded(&self, request: &TopRequest) -> Result<TopAnswer, QueryError> {
+        let plan = self.view(&request.view)?;
+        let by = ranking_column(plan, request.by.as_deref())?;
+        let limit = checked_limit(request.limit, DEFAULT_TOP, MAX_TOP)?;
+        let size = checked_window(plan, request.window, None)?.size;
+        let schema = ViewSchema::from(plan);
+        let snapshot = self.snapshot(request.layer).await?;
+        let manifest = snapshot.manifest.as_ref();
+
+        // The window: the one asked for, or the newest that has data.
+        let mut parts = snapshot.split(&self.plan, plan, request.layer, Interval::ALL, request.boundary);
+        let mut down: Vec<LayerDown> = Vec::new();
+        let end = match request.at {
+            Some(at) => Some(at.floor(plan.pane)),
+            None => self.newest_end(plan, &schema, manifest, &parts, &mut down).await,
+        };
+        let window = end.and_then(|end| Interval::new(end.minus(size), end));
+        if let Some(window) = window {
+            parts = snapshot.split(&self.plan, plan, request.layer, window, request.boundary);
+        }
+
+        let mut table = StateTable::new(&plan.fields);
+        for layer in [Layer::Batch, Layer::Speed] {
+            let part = if layer == Layer::Batch { &mut parts.split.batch } else { &mut parts.split.speed };
+            let Some(panes) = *part else { continue };
+            let known = down.iter().position(|d| d.layer == layer).map(|at| down.swap_remove(at));
+            let states = match (known, window) {
+                (Some(down), _) => Err(down),
+                (None, None) => continue,
+                (None, Some(_)) => self.panes_between(layer, manifest, &schema, panes).await,
+            };
+            match states {
+                Ok(states) => self.add(&mut table, &states)?,
+                Err(down) => {
+                    *part = None;
+                    parts.missing.push(Missing { layer, panes, reason: down.reason });
+                }
+            }
+        }
+        if parts.split == (Split { batch: None, speed: None }) {
+            return Err(QueryError::Unavailable { what: layer_name(request.layer) });
+        }
+        let missing = window.is_some_and(|w| parts.missing.iter().any(|part| part.panes.overlaps(w)));
+        let rows = match window {
+            Some(window) => rank(plan, by, &table.into_groups(), limit, window, missing).await?,
+            None => Vec::new(),
+        };
+        Ok(TopAnswer {
+            view: plan.name.clone(),
+            by: plan.answer[by].name.clone(),
+            window,
+            key: plan.key.clone(),
+            columns: plan.answer.clone(),
+            rows,
+            provenance: snapshot.provenance(&self.plan, &plan.sources, request.layer, parts),
+        })
+    }
+
+    /// The end of the newest pane with data in the layers of `parts`.
+    async fn newest_end(
+        &self,
+        plan: &ViewPlan,
+        schema: &ViewSchema,
+        manifest: Option<&Arc<Manifest>>,
+        parts: &super::snapshot::Parts,
+        down: &mut Vec<LayerDown>,
+    ) -> Option<Timestamp> {
+        let mut newest: Option<Timestamp> = None;
+        if parts.split.speed.is_some() {
+            match self.read(Layer::Speed, self.views.newest_pane(schema, self.clock.now())).await {
+                Ok(pane) => newest = pane,
+                Err(error) => down.push(error),
+            }
+        }
+        if let (Some(batch), Some(manifest)) = (parts.split.batch, manifest) {
+            match self.read(Layer::Batch, self.analytics.newest_pane(manifest, schema)).await {
+                Ok(pane) => {
+                    // Gold also holds panes after the boundary; those are not batch's here.
+                    let last = if batch.to == Timestamp::MAX { batch.to } else { boundary(Some(batch.to), plan.pane).minus(plan.pane) };
+                    newest = newest.max(pane.map(|pane| pane.min(last)));
+                }
+                Err(error) => down.push(error),
+            }
+        }
+        newest.map(|pane| pane.plus(plan.pane))
+    }
+
+    async fn panes_between(
+        &self,
+        layer: Layer,
+        manifest: Option<&Arc<Manifest>>,
+        schema: &ViewSchema,
+        panes: Interval,
+    ) -> Result<StateBatch, LayerDown> {
+        match (layer, manifest) {
+            (Layer::Batch, Some(manifest)) => {
+                self.read(layer, self.analytics.panes_between(manifest, schema, panes.from, panes.to)).await
+            }
+            (Layer::Batch, None) => Ok(StateBatch::new(&schema.fields)),
+            _ => self.read(layer, self.views.panes_between(schema, panes.from, panes.to, self.clock.now())).await,
+        }
+    }
+
+    /// Merges all panes of a key into one group.
+    fn add(&self, table: &mut StateTable, states: &StateBatch) -> Result<(), QueryError> {
+        if table.len() + states.len() > self.config.max_panes {
+            let message = format!("the ranking would need more than {} panes; ask for a shorter window", self.config.max_panes);
+            return Err(QueryError::TooMuch { message });
+        }
+        for row in 0..states.len() {
+            table.merge_row(states.keys.get(row), Timestamp::MIN, states, row);
+        }
+        Ok(())
+    }
+}
+
+/// The column that ranks.
+fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError> {
+    let rankable = |ty: Type| !matches!(ty, Type::Map | Type::Strings);
+    let names = || plan.answer.iter().filter(|f| rankable(f.ty)).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+    let Some(name) = by.or_else(|| plan.top.first().map(String::as_str)) else {
+        let first = plan.answer.iter().position(|field| rankable(field.ty));
+        return first.ok_or_else(|| QueryError::parameter("by", "no column of this view can rank"));
+    };
+    match plan.answer.iter().position(|field| field.name == name) {
+        Some(at) if rankable(plan.answer[at].ty) => Ok(at),
+        Some(at) => {
+            let message = format!("`{name}` is of type {} and cannot rank; these can: {}", plan.answer[at].ty, names());
+            Err(QueryError::parameter("by", message))
+        }
+        None => Err(QueryError::parameter("by", format!("view `{}` has no column `{name}`; it has: {}", plan.name, names()))),
+    }
+}
+
+/// The order of a ranking: greater values first, null and NaN last.
+fn descending(a: &Value, b: &Value) -> Ordering {
+    let absent = |value: &Value| match value {
+        Value::Null => true,
+        Value::Float(x) => x.is_nan(),
+        _ => false,
+    };
+    match (absent(a), absent(b)) {
+        (true, true) => return Ordering::Equal,
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => b.cmp(a),
+        (Value::Bool(a), Value::Bool(b)) => b.cmp(a),
+        (Value::String(a), Value::String(b)) => b.cmp(a),
+        (Value::Timestamp(a), Value::Timestamp(b)) => b.cmp(a),
+        (a, b) => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => b.total_cmp(&a),
+            _ => Ordering::Equal,
+        },
+    }
+}
+
+async fn rank(
+    plan: &ViewPlan,
+    by: usize,
+    groups: &StateBatch,
+    limit: usize,
+    window: Interval,
+    partial: bool,
+) -> Result<Vec<Row>, QueryError> {
+    let answers = Answers::new(plan);
+    let mut order: Vec<(Value, usize)> = Vec::with_capacity(groups.len());
+    for row in 0..groups.len() {
+        order.push((answers.row(groups, row).swap_remove(by), row));
+        if row % CHUNK == CHUNK - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let compare = |a: &(Value, usize), b: &(Value, usize)| {
+        descending(&a.0, &b.0).then_with(|| groups.keys.get(a.1).cmp(groups.keys.get(b.1)))
+    };
+    if order.len() > limit {
+        order.select_nth_unstable_by(limit, compare);
+        order.truncate(limit);
+    }
+    order.sort_unstable_by(compare);
+    order
+        .into_iter()
+        .map(|(_, row)| {
+            let key = decode_key(groups.keys.get(row))?.into();
+            Ok(Row { key, start: window.from, end: window.to, values: answers.row(groups, row), partial })
+        })
+        .collect()
+}
