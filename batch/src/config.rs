@@ -1,0 +1,98 @@
+//! Configuration: section `[batch]` of `tideline.toml`.
+
+use serde::{Deserialize, Deserializer};
+use tideline_common::time::Span;
+
+/// How the batch layer works. Every field has a default; unknown keys are errors.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchConfig {
+    /// When runs begin: cron with six fields (second first), UTC. An empty text: only on demand.
+    pub schedule: String,
+    /// Bronze files that are read and decoded at the same time.
+    pub parallelism: usize,
+    /// Records that are decoded together, about: a single Bronze file is never cut.
+    pub unit_records: usize,
+    /// Size of the Bronze files that are decoded together, in stored (compressed) bytes, about.
+    pub unit_bytes: u64,
+    /// Silver rows are written when those in memory reach this many bytes.
+    pub chunk_bytes: usize,
+    /// Deduplication keys in memory, at most, about; beyond, they are read again from their files.
+    pub seen_keys: usize,
+    /// Silver rows that one Gold scan covers, about (a bucket is never cut).
+    pub gold_rows: u64,
+    /// Rows per row group of a Gold file: the finest that a reader of one key can skip.
+    pub gold_row_group: usize,
+    /// Length of the time buckets that Gold is cut into and recomputed by; made a multiple of the view's pane.
+    #[serde(deserialize_with = "span")]
+    pub bucket: Span,
+    /// Hive partitions in one write of a table, at most.
+    pub max_partitions: usize,
+    /// Small files in one folder of Silver that are left as they are; more are made one.
+    pub compact_files: usize,
+    /// A Silver file of this many rows is no longer small.
+    pub compact_rows: u64,
+    /// Published versions that are kept.
+    pub keep_versions: usize,
+    /// A version stays readable for at least this long after a newer one, and a file without a version is left
+    /// alone for this long: it may belong to a run in progress.
+    #[serde(deserialize_with = "span")]
+    pub grace: Span,
+    /// Finished runs that are remembered.
+    pub history: usize,
+    /// (key, pane) groups per page that [`verify`](crate::BatchLayer::reconcile) asks of the speed views.
+    pub verify_page: usize,
+    /// Two float sums are equal when they differ by at most this much, relative to the greater.
+    pub tolerance: f64,
+    /// … or by at most this much in all: sums that cancel out to about nothing.
+    pub tolerance_absolute: f64,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            schedule: "0 */5 * * * *".to_owned(),
+            parallelism: 2,
+            unit_records: 20_000,
+            unit_bytes: 8 << 20,
+            chunk_bytes: 256 << 20,
+            seen_keys: 4_000_000,
+            gold_rows: 5_000_000,
+            gold_row_group: 4_096,
+            bucket: Span::DAY,
+            max_partitions: 20_000,
+            compact_files: 8,
+            compact_rows: 100_000,
+            keep_versions: 10,
+            grace: Span::HOUR,
+            history: 100,
+            verify_page: 50_000,
+            tolerance: 1e-9,
+            tolerance_absolute: 1e-9,
+        }
+    }
+}
+
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let span = Span::parse(&text).map_err(serde::de::Error::custom)?;
+    if span.0 <= 0 {
+        return Err(serde::de::Error::custom(format!("`{text}` must be longer than zero")));
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn absent_keys_have_defaults_and_unknown_ones_fail() {
+        let config: BatchConfig = serde_json::from_str(r#"{"bucket": "6h", "keep_versions": 3}"#).unwrap();
+        assert_eq!((config.bucket, config.keep_versions, config.parallelism), (Span(6 * Span::HOUR.0), 3, 2));
+        assert!(serde_json::from_str::<BatchConfig>(r#"{"buckets": "6h"}"#).is_err());
+        assert!(serde_json::from_str::<BatchConfig>(r#"{"bucket": "soon"}"#).is_err());
+        assert!(serde_json::from_str::<BatchConfig>(r#"{"bucket": "0s"}"#).is_err());
+    }
+}

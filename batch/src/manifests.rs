@@ -1,0 +1,112 @@
+//! The published versions: `gold/_manifests/<version>.json`, each put only if absent.
+//!
+//! The highest number is the published one. Publication is one conditional put: of two writers that both began
+//! from version N, one makes N + 1 and the other learns that it lost ([`BatchError::LostRace`]).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tideline_common::manifest::{MANIFESTS, Manifest, StoredManifest, manifest_path};
+use tideline_common::ports::{Created, Objects, PortError};
+
+use crate::error::BatchError;
+
+/// Reads and writes manifests.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    objects: Arc<dyn Objects>,
+}
+
+impl Manifests {
+    /// Manifests of a lake.
+    pub const fn new(objects: Arc<dyn Objects>) -> Self {
+        Self { objects }
+    }
+
+    /// Numbers of the versions that are kept, ascending.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn versions(&self) -> Result<Vec<u64>, BatchError> {
+        let mut versions: Vec<u64> =
+            self.objects.list(MANIFESTS).await?.iter().filter_map(|object| version_of(&object.path)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The published version, `None` before the first.
+    ///
+    /// # Errors
+    /// When the store fails or the manifest cannot be read.
+    pub async fn current(&self) -> Result<Option<Manifest>, BatchError> {
+        match self.versions().await?.last() {
+            Some(version) => self.get(*version).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// [`BatchError::NoVersion`] when it is not kept; otherwise as [`Manifests::current`].
+    pub async fn get(&self, version: u64) -> Result<Manifest, BatchError> {
+        let path = manifest_path(version);
+        let bytes = match self.objects.get(&path).await {
+            Ok(bytes) => bytes,
+            Err(PortError::NotFound { .. }) => {
+                let kept: Vec<String> = self.versions().await?.iter().map(u64::to_string).collect();
+                let kept = if kept.is_empty() { "none is".to_owned() } else { format!("kept are {}", kept.join(", ")) };
+                return Err(BatchError::NoVersion { version, kept });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let StoredManifest::V1(manifest) =
+            serde_json::from_slice(&bytes).map_err(|error| PortError::corrupt(&path, error))?;
+        if manifest.version != version {
+            return Err(PortError::corrupt(&path, format!("it says version {}", manifest.version)).into());
+        }
+        Ok(manifest)
+    }
+
+    /// Publishes `manifest` under its version.
+    ///
+    /// # Errors
+    /// [`BatchError::LostRace`] when that version is there already, and not this one.
+    pub async fn publish(&self, manifest: &Manifest) -> Result<(), BatchError> {
+        let path = manifest_path(manifest.version);
+        let bytes = serde_json::to_vec(&StoredManifest::V1(manifest.clone()))
+            .map_err(|error| PortError::invalid(&path, error))?;
+        match self.objects.put_if_absent(&path, Bytes::from(bytes)).await? {
+            Created::Yes => Ok(()),
+            // A put may be repeated by the store's client after a lost answer: ours is then there already.
+            Created::Exists => match self.get(manifest.version).await {
+                Ok(there) if there.run == manifest.run => Ok(()),
+                _ => Err(BatchError::LostRace { version: manifest.version }),
+            },
+        }
+    }
+
+    /// Deletes a version. The published one must never be named.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete(&self, version: u64) -> Result<(), BatchError> {
+        Ok(self.objects.delete(&manifest_path(version)).await?)
+    }
+}
+
+fn version_of(path: &str) -> Option<u64> {
+    path.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_manifests_have_versions() {
+        assert_eq!(version_of(&manifest_path(7)), Some(7));
+        assert_eq!(version_of("gold/_manifests/README.md"), None);
+        assert_eq!(version_of("gold/_manifests/x.json"), None);
+    }
+}
