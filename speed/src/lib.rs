@@ -1,1 +1,45 @@
-//! The speed layer: consume, panes, watermark, Bronze chain, checkpoints
+//! The speed layer: from the log to views that answer in under a second, exactly once.
+//!
+//! One task per *shard*, a partition of a source. It reads a micro-batch while it computes the one before, makes rows and
+//! partial states of it with the same transform as the batch layer, merges them into its panes, and
+//! - **flushes** what changed to the views, whole and under the position that it is "as of": writing it again, or
+//!   late, changes nothing;
+//! - **commits** every checkpoint interval: views synced → Bronze file → dead letters → checkpoint, each created
+//!   only if absent. What is read again after a kill therefore meets itself.
+//!
+//! What a shard has computed is a function of the records before its position alone: no batch boundary, clock or
+//! number of restarts goes into it. Everything else follows from that.
+//!
+//! # Layout
+//! - [`SpeedLayer`], [`SpeedHandle`]: all shards · [`ShardStatus`]: what one tells about itself · [`SpeedConfig`]
+//! - `shard`: the task of one · `reader`: reads ahead, Bronze then log · `recover`: where it stood
+//! - `state`: what it has computed, pure · `dedupe`: keys seen · `late`: counts of late rows · `program`: the plan, compiled
+//! - `commit`: the order of durable steps · `bronze`: the chain · `checkpoint` · [`dead_letter`]
+//! - `context`: ports of a shard, and trying again
+//!
+//! # Never
+//! This crate never knows a store, the batch or the serving layer; never reads the wall clock but through its
+//! port; never decides anything about a record by when or with which others it was read; never drops a record.
+
+mod bronze;
+mod checkpoint;
+mod commit;
+mod config;
+mod context;
+pub mod dead_letter;
+mod dedupe;
+mod error;
+mod late;
+mod layer;
+mod program;
+mod reader;
+mod recover;
+mod shard;
+mod state;
+mod status;
+
+pub use checkpoint::CHECKPOINTS;
+pub use config::SpeedConfig;
+pub use error::SpeedError;
+pub use layer::{SpeedHandle, SpeedLayer, SpeedPorts, ViewWatermark};
+pub use status::{ShardCondition, ShardStatus};

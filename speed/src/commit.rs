@@ -1,0 +1,93 @@
+//! A commit: what makes progress durable, in an order in which a kill between any two steps loses nothing.
+//!
+//! views synced → Bronze file → its dead letters → checkpoint. The panes as of the position were flushed before.
+//! A checkpoint thus never stands for what is not in the views and in Bronze. Runs beside the loop, which goes on
+//! with the next records meanwhile; one at a time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tideline_common::ports::Created;
+use tideline_common::position::{Offset, Shard};
+use tideline_transform::bronze as file;
+
+use crate::SpeedError;
+use crate::bronze::{self, Taken};
+use crate::context::{Context, compute};
+use crate::dead_letter::{self, Rejection};
+
+/// How a commit ended.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// Everything before `position` is in Bronze, and in a checkpoint if there was one to write.
+    Done { position: Offset, checkpoint: bool },
+    /// Another writer's file `[taken.first, next)` was there: nothing has been written.
+    Lost { taken: Taken, next: Offset },
+}
+
+/// Commits what was taken, with a checkpoint at `taken.next` if given.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    taken: Taken,
+    checkpoint: Option<Bytes>,
+) -> Result<Committed, SpeedError> {
+    let started = std::time::Instant::now();
+    if checkpoint.is_some() {
+        context.retry("sync views", || context.ports.views.sync()).await?;
+    }
+    if taken.first < taken.next
+        && let Some(next) = put_file(&context, &taken).await?
+        && next != taken.next
+    {
+        tracing::info!(shard = %context.shard, first = taken.first, next, "adopted another writer's Bronze file");
+        metrics::counter!("tideline_speed_bronze_adopted_total", &context.labels()).increment(1);
+        return Ok(Committed::Lost { taken, next });
+    }
+    let own = (taken.first, taken.next);
+    for (first, next) in taken.foreign.iter().copied().chain(std::iter::once(own)) {
+        let from = taken.rejections.partition_point(|rejection| rejection.record.offset < first);
+        let to = taken.rejections.partition_point(|rejection| rejection.record.offset < next);
+        if from < to {
+            put_dead_letters(&context, first, &taken.rejections[from..to]).await?;
+        }
+    }
+    let position = taken.next;
+    let with_checkpoint = checkpoint.is_some();
+    if let Some(bytes) = checkpoint {
+        metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(bytes.len() as f64);
+        crate::checkpoint::save(&context, position, bytes).await?;
+        let Shard { source, partition } = &context.shard;
+        let topic = &context.program.source.topic;
+        let hint = context.ports.log.commit_hint(&context.config.group, topic, *partition, position).await;
+        if let Err(error) = hint {
+            tracing::debug!(source, partition, %error, "progress could not be noted in the log");
+        }
+    }
+    metrics::histogram!("tideline_speed_commit_seconds", &context.labels()).record(started.elapsed().as_secs_f64());
+    Ok(Committed::Done { position, checkpoint: with_checkpoint })
+}
+
+/// Puts the file; when there is one already, answers where that one ends.
+async fn put_file(context: &Context, taken: &Taken) -> Result<Option<Offset>, SpeedError> {
+    let Shard { source, partition } = context.shard.clone();
+    let path = file::path(&source, partition, taken.first);
+    let (records, next, now) = (Arc::clone(&taken.records), taken.next, context.ports.clock.now());
+    let encoded = compute(move || file::encode(&records, &source, partition, next, now)).await?;
+    let bytes = encoded.map_err(|source| SpeedError::Bronze { path: path.clone(), source })?;
+    metrics::counter!("tideline_speed_bronze_bytes_total", &context.labels()).increment(bytes.len() as u64);
+    let objects = &context.ports.objects;
+    match context.retry("write Bronze", || objects.put_if_absent(&path, bytes.clone())).await? {
+        Created::Yes => Ok(None),
+        Created::Exists => Ok(Some(bronze::read(context, taken.first).await?.next)),
+    }
+}
+
+/// Puts the dead letters of the file that begins at `first`. One that is there is the same.
+async fn put_dead_letters(context: &Context, first: Offset, rejections: &[Rejection]) -> Result<(), SpeedError> {
+    let path = dead_letter::path(&context.shard.source, context.shard.partition, first);
+    let bytes =
+        dead_letter::encode(rejections).map_err(|error| tideline_common::ports::PortError::invalid(&path, error))?;
+    let objects = &context.ports.objects;
+    context.retry("write dead letters", || objects.put_if_absent(&path, bytes.clone())).await?;
+    Ok(())
+}

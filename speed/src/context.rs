@@ -1,0 +1,91 @@
+//! What all parts of one shard share, and how they try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tideline_common::ports::{PortError, PortResult};
+use tideline_common::position::Shard;
+
+use crate::program::Program;
+use crate::status::StatusCell;
+use crate::{SpeedConfig, SpeedError, SpeedPorts};
+
+/// What all parts of one shard share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) shard: Shard,
+    pub(crate) program: Arc<Program>,
+    pub(crate) ports: SpeedPorts,
+    pub(crate) config: Arc<SpeedConfig>,
+    pub(crate) status: Arc<StatusCell>,
+}
+
+impl Context {
+    /// Labels of this shard's metrics.
+    pub(crate) fn labels(&self) -> [(&'static str, String); 2] {
+        [("source", self.shard.source.clone()), ("partition", self.shard.partition.to_string())]
+    }
+
+    /// The pause before attempt `attempt`, with jitter.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let seed = xxhash_rust::xxh3::xxh3_64(self.shard.source.as_bytes())
+            ^ u64::from(self.shard.partition)
+            ^ self.ports.clock.now().0 as u64;
+        self.config.pause(attempt, seed)
+    }
+
+    /// Calls until it works. While it does not, the shard is paused, and says why: what waits for this call waits
+    /// on, so reading stops when buffers are full.
+    ///
+    /// # Errors
+    /// What trying again does not help against.
+    pub(crate) async fn retry<T, F: Future<Output = PortResult<T>>>(
+        &self,
+        what: &'static str,
+        mut call: impl FnMut() -> F,
+    ) -> PortResult<T> {
+        let mut attempt = 0;
+        loop {
+            match call().await {
+                Err(error) if error.is_retryable() => {
+                    let pause = self.pause(attempt);
+                    tracing::warn!(shard = %self.shard, what, attempt, ?pause, %error, "will try again");
+                    metrics::counter!("tideline_speed_retries_total", "source" => self.shard.source.clone(), "what" => what)
+                        .increment(1);
+                    self.status.pause(what, Some(format!("{what}: {error}")));
+                    tokio::time::sleep(pause).await;
+                    attempt = attempt.saturating_add(1);
+                }
+                answer => {
+                    if attempt > 0 {
+                        self.status.pause(what, None);
+                    }
+                    return answer;
+                }
+            }
+        }
+    }
+}
+
+/// Runs a computation off the reactor.
+///
+/// # Errors
+/// [`SpeedError::Panicked`].
+pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SpeedError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let text = match error.try_into_panic() {
+            Ok(panic) => panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        SpeedError::Panicked(text)
+    })
+}
+
+/// Whether an object is gone.
+pub(crate) const fn is_absent(error: &PortError) -> bool {
+    matches!(error, PortError::NotFound { .. })
+}

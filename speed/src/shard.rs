@@ -1,0 +1,404 @@
+//! The task of one shard: read, compute, flush, commit; and what happens when something fails.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tideline_common::position::Offset;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::SpeedError;
+use crate::bronze::Buffer;
+use crate::checkpoint;
+use crate::commit::{self, Committed};
+use crate::context::{Context, compute};
+use crate::reader::{self, Input};
+use crate::recover::{Recovered, recover};
+use crate::state::ShardState;
+use crate::status::ShardCondition;
+
+/// How far a shard's work is in the views and in Bronze.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durable {
+    /// Everything before this offset.
+    pub(crate) position: Offset,
+    /// Whether it will not get any further.
+    pub(crate) ended: bool,
+}
+
+/// What a shard listens and talks to.
+#[derive(Debug)]
+pub(crate) struct Controls {
+    /// Ends it in order.
+    pub(crate) stop: CancellationToken,
+    /// Everything before this offset is wanted in the views and in Bronze soon.
+    pub(crate) seal: watch::Receiver<Offset>,
+    pub(crate) durable: watch::Sender<Durable>,
+}
+
+/// Runs a shard until it is stopped: starts it again after what may pass, reports what does not.
+pub(crate) async fn supervise(context: Arc<Context>, mut controls: Controls) {
+    let mut attempt = 0;
+    let stop = controls.stop.clone();
+    let timeout = context.config.shutdown_timeout.to_std();
+    loop {
+        context.status.begin(ShardCondition::Recovering, None);
+        let began = Instant::now();
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(timeout).await;
+        };
+        let outcome = tokio::select! {
+            outcome = run(&context, &mut controls) => outcome,
+            () = overdue => {
+                tracing::warn!(shard = %context.shard, ?timeout, "dropped where it stands: it has more to replay, and loses nothing");
+                context.status.begin(ShardCondition::Stopped, Some("the shutdown took too long".to_owned()));
+                break;
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                context.status.begin(ShardCondition::Stopped, None);
+                break;
+            }
+            Err(error) if error.is_retryable() && !stop.is_cancelled() => {
+                if began.elapsed() > 2 * context.config.retry_max.to_std() {
+                    attempt = 0;
+                }
+                let pause = context.pause(attempt);
+                attempt = attempt.saturating_add(1);
+                tracing::warn!(shard = %context.shard, %error, ?pause, "starts again");
+                metrics::counter!("tideline_speed_restarts_total", &context.labels()).increment(1);
+                context.status.update(|status| status.restarts += 1);
+                context.status.pause("run", Some(error.to_string()));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(shard = %context.shard, %error, "failed; other shards go on");
+                metrics::counter!("tideline_speed_failed_total", &context.labels()).increment(1);
+                context.status.begin(ShardCondition::Failed, Some(error.to_string()));
+                break;
+            }
+        }
+    }
+    controls.durable.send_modify(|durable| durable.ended = true);
+}
+
+/// A commit under way.
+type Commit = AbortOnDropHandle<Result<Committed, SpeedError>>;
+
+struct Task<'a> {
+    context: &'a Arc<Context>,
+    durable: &'a watch::Sender<Durable>,
+    /// Taken only while a computation holds it.
+    state: Option<Box<ShardState>>,
+    buffer: Buffer,
+    commit: Option<Commit>,
+    /// Position of the last checkpoint.
+    checkpointed: Offset,
+    checkpointed_at: Instant,
+    flushed_at: Instant,
+    /// Whether the log had no more than the last batch.
+    drained: bool,
+    /// Whether the state has reached its bound.
+    over: bool,
+}
+
+async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), SpeedError> {
+    let stop = controls.stop.clone();
+    let recovered = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        recovered = recover(context) => recovered?,
+    };
+    let Recovered { state, files, end, checkpoint } = recovered;
+    context.status.update(|status| {
+        status.bronze = end;
+        status.flushed = state.position;
+        status.checkpoint = checkpoint;
+    });
+    let (sender, mut inputs) = mpsc::channel(1);
+    let reader = reader::run(Arc::clone(context), state.position, files, sender);
+    let reader = AbortOnDropHandle::new(tokio::spawn(reader));
+    controls.durable.send_modify(|durable| durable.position = state.position);
+    let mut task = Task {
+        context,
+        durable: &controls.durable,
+        buffer: Buffer::new(state.position),
+        commit: None,
+        checkpointed: checkpoint.unwrap_or(state.position),
+        checkpointed_at: Instant::now(),
+        flushed_at: Instant::now(),
+        drained: false,
+        over: false,
+        state: Some(Box::new(state)),
+    };
+    task.report();
+    let mut sealing = true;
+    loop {
+        let deadline = task.deadline();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            outcome = finished(&mut task.commit) => task.committed(outcome)?,
+            changed = controls.seal.changed(), if sealing => sealing = changed.is_ok(),
+            input = inputs.recv(), if task.has_room() => match input {
+                Some(input) => task.take(input?).await?,
+                None => return Err(SpeedError::Panicked("the reader ended".to_owned())),
+            },
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+        let target = *controls.seal.borrow();
+        task.work(target).await?;
+    }
+    drop(reader);
+    task.finish().await
+}
+
+/// Ends when the commit under way does; never without one.
+async fn finished(commit: &mut Option<Commit>) -> Result<Committed, SpeedError> {
+    match commit {
+        Some(handle) => {
+            let outcome = Pin::new(handle).await;
+            *commit = None;
+            outcome.map_err(|error| SpeedError::Panicked(error.to_string()))?
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Task<'_> {
+    fn state(&self) -> Result<&ShardState, SpeedError> {
+        self.state.as_deref().ok_or_else(lost)
+    }
+
+    /// Runs a computation on the state off the reactor.
+    async fn compute<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut ShardState) -> T + Send + 'static,
+    ) -> Result<T, SpeedError> {
+        let mut state = self.state.take().ok_or_else(lost)?;
+        let (state, answer) = compute(move || {
+            let answer = work(&mut state);
+            (state, answer)
+        })
+        .await?;
+        self.state = Some(state);
+        Ok(answer)
+    }
+
+    fn position(&self) -> Offset {
+        self.state.as_ref().map_or(0, |state| state.position)
+    }
+
+    /// Whether the next batch may be taken in.
+    fn has_room(&self) -> bool {
+        // In the midst of a file that is in Bronze already nothing can be cut, and little is held.
+        let in_bronze = self.position() < self.buffer.next;
+        !self.over && (in_bronze || self.buffer.bytes() < self.context.config.max_bronze_bytes)
+    }
+
+    /// Whether Bronze can be continued from the position: not in the midst of a file that is there already.
+    fn can_commit(&self) -> bool {
+        self.commit.is_none() && self.position() >= self.buffer.next
+    }
+
+    fn flush_interval(&self) -> Duration {
+        let interval = self.context.config.flush_interval.to_std();
+        if self.drained { interval / 4 } else { interval }
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn deadline(&self) -> Instant {
+        let far = Instant::now() + Duration::from_hours(1);
+        let dirty = self.state.as_ref().is_some_and(|state| state.is_dirty());
+        let flush = if dirty { self.flushed_at + self.flush_interval() } else { far };
+        let due = self.can_commit() && self.position() > self.checkpointed;
+        let checkpoint =
+            if due { self.checkpointed_at + self.context.config.checkpoint_interval.to_std() } else { far };
+        flush.min(checkpoint)
+    }
+
+    /// Takes in what was read.
+    async fn take(&mut self, input: Input) -> Result<(), SpeedError> {
+        match input {
+            Input::Live => self.context.status.begin(ShardCondition::Running, None),
+            Input::Replay { first, next, whole } => self.buffer.replay(first, next, whole),
+            Input::Records { records, next, drained } => {
+                let started = std::time::Instant::now();
+                let count = records.len() as u64;
+                let work = move |state: &mut ShardState| {
+                    let rejections = state.apply(&records, next)?;
+                    Ok::<_, SpeedError>((records, rejections, state.bytes()))
+                };
+                let (records, rejections, bytes) = self.compute(work).await??;
+                let labels = self.context.labels();
+                metrics::counter!("tideline_speed_records_total", &labels).increment(count);
+                for rejection in &rejections {
+                    let source = self.context.shard.source.clone();
+                    metrics::counter!("tideline_speed_rejected_total", "source" => source, "reason" => rejection.kind)
+                        .increment(1);
+                }
+                metrics::histogram!("tideline_speed_batch_seconds", &labels).record(started.elapsed().as_secs_f64());
+                self.buffer.push(records);
+                self.buffer.reject(rejections);
+                self.drained = drained;
+                if bytes > self.context.config.max_state_bytes {
+                    self.relieve().await?;
+                }
+                self.report();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room in a state that has reached its bound, or stops reading.
+    async fn relieve(&mut self) -> Result<(), SpeedError> {
+        self.flush().await?;
+        let bytes = self.compute(ShardState::compact).await?;
+        let most = self.context.config.max_state_bytes;
+        if bytes > most {
+            self.over = true;
+            let reason = format!(
+                "open panes and remembered keys take {bytes} bytes, more than speed.max_state_bytes = {most}: \
+                 reading has stopped, nothing is lost; restart with a greater bound"
+            );
+            tracing::error!(shard = %self.context.shard, bytes, most, "state has reached its bound, reading stops");
+            self.context.status.pause("state", Some(reason));
+        }
+        Ok(())
+    }
+
+    /// Does what is due. `target`: see [`Controls::seal`].
+    async fn work(&mut self, target: Offset) -> Result<(), SpeedError> {
+        let config = Arc::clone(&self.context.config);
+        let state = self.state()?;
+        let rows = state.pending_rows() >= config.max_pending_rows;
+        if state.is_dirty() && (rows || self.flushed_at.elapsed() >= self.flush_interval()) {
+            self.flush().await?;
+        }
+        if !self.can_commit() {
+            return Ok(());
+        }
+        let position = self.position();
+        let sealing = self.durable.borrow().position < target && position >= target;
+        let due = position > self.checkpointed && self.checkpointed_at.elapsed() >= config.checkpoint_interval.to_std();
+        if sealing || due {
+            self.commit(true).await?;
+        } else if self.buffer.bytes() >= config.max_bronze_bytes {
+            self.commit(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes what changed visible.
+    async fn flush(&mut self) -> Result<(), SpeedError> {
+        let started = std::time::Instant::now();
+        let now = self.context.ports.clock.now();
+        let flush = self.compute(move |state| state.take_flush(now)).await?;
+        let views = &self.context.ports.views;
+        self.context.retry("write views", || views.write(&flush, now)).await?;
+        self.flushed_at = Instant::now();
+        let panes: usize = flush.panes.iter().map(|view| view.panes.len()).sum();
+        let labels = self.context.labels();
+        metrics::counter!("tideline_speed_flushed_panes_total", &labels).increment(panes as u64);
+        metrics::histogram!("tideline_speed_flush_seconds", &labels).record(started.elapsed().as_secs_f64());
+        self.context.status.update(|status| status.flushed = flush.progress.position);
+        // Written only now, so that the gauge never runs ahead of what can be seen.
+        if let Some(highest) = flush.progress.highest {
+            let watermark = highest.minus(self.context.program.source.lateness);
+            metrics::gauge!("tideline_speed_watermark_seconds", &labels).set(watermark.0 as f64 / 1e6);
+        }
+        metrics::counter!("tideline_speed_late_total", &labels).absolute(flush.progress.late);
+        metrics::counter!("tideline_speed_duplicates_total", &labels).absolute(flush.progress.duplicates);
+        Ok(())
+    }
+
+    /// Starts a commit at the position, everything before it flushed.
+    async fn commit(&mut self, with_checkpoint: bool) -> Result<(), SpeedError> {
+        if self.state()?.is_dirty() {
+            self.flush().await?;
+        }
+        let bytes =
+            if with_checkpoint { Some(self.compute(|state| checkpoint::encode(state)).await?.into()) } else { None };
+        let taken = self.buffer.take(self.position());
+        let commit = commit::run(Arc::clone(self.context), taken, bytes);
+        self.commit = Some(AbortOnDropHandle::new(tokio::spawn(commit)));
+        Ok(())
+    }
+
+    /// Takes note of how a commit ended.
+    fn committed(&mut self, outcome: Result<Committed, SpeedError>) -> Result<(), SpeedError> {
+        match outcome? {
+            Committed::Done { position, checkpoint } => {
+                if checkpoint {
+                    self.checkpointed = position;
+                    self.checkpointed_at = Instant::now();
+                }
+                let now = self.context.ports.clock.now();
+                self.context.status.update(|status| {
+                    status.bronze = position;
+                    if checkpoint {
+                        status.checkpoint = Some(position);
+                        status.checkpoint_at = Some(now);
+                    }
+                });
+                self.durable.send_modify(|durable| durable.position = position);
+            }
+            Committed::Lost { taken, next } => {
+                self.buffer.adopt(taken, next);
+                self.context.status.update(|status| status.bronze = next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends in order: flush, Bronze, checkpoint.
+    async fn finish(mut self) -> Result<(), SpeedError> {
+        loop {
+            if self.commit.is_some() {
+                let outcome = finished(&mut self.commit).await;
+                self.committed(outcome)?;
+            } else if self.can_commit() && self.position() > self.checkpointed {
+                self.commit(true).await?;
+            } else {
+                break;
+            }
+        }
+        // In the midst of a replay there is nothing to commit, but something to show.
+        if self.state()?.is_dirty() {
+            self.flush().await?;
+        }
+        self.report();
+        tracing::info!(shard = %self.context.shard, position = self.position(), "stopped");
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let bytes = state.bytes() as u64;
+        let lateness = self.context.program.source.lateness;
+        metrics::gauge!("tideline_speed_state_bytes", &self.context.labels()).set(bytes as f64);
+        self.context.status.update(|status| {
+            status.position = state.position;
+            status.log_end = status.log_end.max(state.position);
+            status.progress = state.watermark;
+            status.watermark = state.watermark.at(lateness);
+            status.records = state.counters.records;
+            status.rejected = state.counters.rejected;
+            status.duplicates = state.counters.duplicates;
+            status.late = state.counters.late;
+            status.state_bytes = bytes;
+        });
+    }
+}
+
+fn lost() -> SpeedError {
+    SpeedError::Panicked("the state is lost".to_owned())
+}

@@ -1,0 +1,100 @@
+//! Faults at chosen port calls. A process of a test has one of these in front of the stores that it shares with
+//! the processes before and after it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tideline_common::ports::{PortError, PortResult};
+use tokio::sync::Notify;
+
+/// Around a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// What happens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The process dies: this call never answers, and none that comes after it does anything.
+    Kill,
+    /// The call answers with an error that may pass.
+    Fail,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Vec<&'static str>,
+    at: Option<(usize, When, Act)>,
+    dead: bool,
+    full: Option<&'static str>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Faults {
+    state: Mutex<State>,
+    died: Notify,
+}
+
+impl Faults {
+    pub fn none() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// `act` at call number `call`.
+    pub fn at(call: usize, when: When, act: Act) -> Arc<Self> {
+        let faults = Self::default();
+        faults.state.lock().at = Some((call, when, act));
+        Arc::new(faults)
+    }
+
+    /// Calls whose name begins with `prefix` find the disk full; `None`: there is room again.
+    pub fn full(&self, prefix: Option<&'static str>) {
+        self.state.lock().full = prefix;
+    }
+
+    /// Names of the calls so far.
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.state.lock().calls.clone()
+    }
+
+    /// Ends when the process has died.
+    pub async fn died(&self) {
+        self.died.notified().await;
+    }
+
+    /// A call: what it does is done between the two points where something may happen.
+    pub async fn call<T>(&self, name: &'static str, work: impl Future<Output = PortResult<T>>) -> PortResult<T> {
+        let call = {
+            let mut state = self.state.lock();
+            state.calls.push(name);
+            state.calls.len() - 1
+        };
+        self.point(call, When::Before).await?;
+        if self.state.lock().full.is_some_and(|prefix| name.starts_with(prefix)) {
+            return Err(PortError::Full { what: name.to_owned(), source: "no space left".into() });
+        }
+        let answer = work.await;
+        self.point(call, When::After).await?;
+        answer
+    }
+
+    async fn point(&self, call: usize, when: When) -> PortResult<()> {
+        let act = {
+            let mut state = self.state.lock();
+            let act = state.at.filter(|(at, w, _)| (*at, *w) == (call, when)).map(|(_, _, act)| act);
+            if act == Some(Act::Kill) {
+                state.dead = true;
+                self.died.notify_one();
+            }
+            if state.dead { Some(Act::Kill) } else { act }
+        };
+        match act {
+            Some(Act::Kill) => std::future::pending().await,
+            Some(Act::Fail) => Err(PortError::unavailable("a port", "injected")),
+            None => Ok(()),
+        }
+    }
+}

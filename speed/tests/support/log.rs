@@ -1,0 +1,153 @@
+//! A log in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tideline_common::ports::{Appended, Log, PortError, PortResult, ReadRequest, TopicInfo, TopicSpec};
+use tideline_common::position::{Offset, Partition};
+use tideline_common::record::{NewRecord, Record};
+use tideline_common::time::Timestamp;
+use tokio::sync::Notify;
+
+use super::faults::Faults;
+
+#[derive(Debug, Default)]
+struct Part {
+    first: Offset,
+    records: Vec<Record>,
+}
+
+impl Part {
+    fn next(&self) -> Offset {
+        self.first + self.records.len() as u64
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryLog {
+    topics: Mutex<BTreeMap<String, Vec<Part>>>,
+    came: Notify,
+}
+
+impl MemoryLog {
+    pub fn create(&self, topic: &str, partitions: u32) {
+        let mut topics = self.topics.lock();
+        topics.entry(topic.to_owned()).or_insert_with(|| (0..partitions).map(|_| Part::default()).collect());
+    }
+
+    /// Appends to one partition.
+    pub fn push(&self, topic: &str, partition: Partition, payloads: &[Bytes], appended: Timestamp) {
+        let mut topics = self.topics.lock();
+        let part = &mut topics.get_mut(topic).unwrap()[partition as usize];
+        for payload in payloads {
+            let offset = part.next();
+            let record = Record {
+                offset,
+                appended,
+                key: offset.is_multiple_of(3).then(|| Bytes::from(format!("k{offset}"))),
+                headers: if offset.is_multiple_of(5) { vec![("h".to_owned(), payload.slice(..1))] } else { Vec::new() },
+                payload: payload.clone(),
+            };
+            part.records.push(record);
+        }
+        drop(topics);
+        self.came.notify_waiters();
+    }
+
+    /// Drops the records before `first`.
+    pub fn expire_before(&self, topic: &str, partition: Partition, first: Offset) {
+        let mut topics = self.topics.lock();
+        let part = &mut topics.get_mut(topic).unwrap()[partition as usize];
+        part.records.drain(..(first - part.first) as usize);
+        part.first = first;
+    }
+
+    fn slice(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
+        let topics = self.topics.lock();
+        let part = topics
+            .get(&request.topic)
+            .and_then(|parts| parts.get(request.partition as usize))
+            .ok_or_else(|| PortError::NotFound { what: request.topic.clone() })?;
+        if request.from < part.first {
+            return Err(PortError::Expired { first: part.first });
+        }
+        let mut bytes = 0;
+        let from = ((request.from - part.first) as usize).min(part.records.len());
+        Ok(part.records[from..]
+            .iter()
+            .take(request.max_records)
+            .take_while(|record| {
+                let first = bytes == 0;
+                bytes += record.payload.len() + 1;
+                first || bytes <= request.max_bytes
+            })
+            .cloned()
+            .collect())
+    }
+
+    fn info(&self, name: &str) -> PortResult<TopicInfo> {
+        let topics = self.topics.lock();
+        let parts = topics.get(name).ok_or_else(|| PortError::NotFound { what: name.to_owned() })?;
+        let partitions = parts.iter().enumerate().map(|(at, part)| (at as u32, (part.first, part.next()))).collect();
+        Ok(TopicInfo { name: name.to_owned(), partitions })
+    }
+}
+
+/// The log as one process sees it.
+#[derive(Debug)]
+pub struct FaultyLog(pub Arc<MemoryLog>, pub Arc<Faults>);
+
+#[async_trait]
+impl Log for FaultyLog {
+    async fn ensure_topic(&self, spec: &TopicSpec) -> PortResult<()> {
+        let work = async {
+            self.0.create(&spec.name, spec.partitions);
+            Ok(())
+        };
+        self.1.call("log ensure_topic", work).await
+    }
+
+    async fn topics(&self) -> PortResult<Vec<TopicInfo>> {
+        let names: Vec<String> = self.0.topics.lock().keys().cloned().collect();
+        names.iter().map(|name| self.0.info(name)).collect()
+    }
+
+    async fn topic(&self, name: &str) -> PortResult<TopicInfo> {
+        self.1.call("log topic", async { self.0.info(name) }).await
+    }
+
+    async fn append(&self, _: &str, _: Vec<NewRecord>, _: Timestamp) -> PortResult<Appended> {
+        Err(PortError::invalid("append", "tests push"))
+    }
+
+    async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
+        let work = async {
+            let wait = async {
+                loop {
+                    let came = self.0.came.notified();
+                    tokio::pin!(came);
+                    came.as_mut().enable();
+                    let records = self.0.slice(request)?;
+                    if !records.is_empty() {
+                        return Ok(records);
+                    }
+                    came.await;
+                }
+            };
+            tokio::time::timeout(request.wait, wait).await.unwrap_or(Ok(Vec::new()))
+        };
+        self.1.call("log read", work).await
+    }
+
+    async fn commit_hint(&self, _: &str, _: &str, _: Partition, _: Offset) -> PortResult<()> {
+        self.1.call("log commit_hint", async { Ok(()) }).await
+    }
+
+    async fn expire(&self, _: Timestamp, _: &BTreeMap<(String, Partition), Offset>) -> PortResult<u64> {
+        Ok(0)
+    }
+}

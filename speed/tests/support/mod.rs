@@ -1,0 +1,187 @@
+//! What the tests of this crate stand on: ports in memory, a plan, records, and a process that can be killed.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod faults;
+pub mod log;
+pub mod objects;
+pub mod plan;
+pub mod views;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tideline_common::plan::Plan;
+use tideline_common::ports::ManualClock;
+use tideline_common::record::Record;
+use tideline_common::time::{Span, Timestamp};
+use tideline_speed::{ShardStatus, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts, dead_letter};
+use tideline_transform::bronze;
+use tokio_util::sync::CancellationToken;
+
+use faults::Faults;
+use log::{FaultyLog, MemoryLog};
+use objects::{FaultyObjects, MemoryObjects};
+use views::{Contents, FaultyViews, MemoryViews};
+
+pub const TOPIC: &str = "events";
+pub const SOURCE: &str = "events";
+
+/// What outlives a process.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    pub log: Arc<MemoryLog>,
+    pub objects: Arc<MemoryObjects>,
+    pub views: Arc<MemoryViews>,
+}
+
+/// A configuration in which everything happens soon and often.
+pub fn config() -> SpeedConfig {
+    SpeedConfig {
+        flush_interval: Span::from_millis(10),
+        linger: Span::ZERO,
+        checkpoint_interval: Span::from_millis(10),
+        max_batch_records: 7,
+        max_bronze_bytes: 4_000,
+        retry_initial: Span::from_millis(1),
+        retry_max: Span::from_millis(2),
+        read_wait: Span::from_millis(20),
+        monitor_interval: Span::from_secs(60),
+        shutdown_timeout: Span::from_secs(20),
+        seal_timeout: Span::from_secs(20),
+        ..SpeedConfig::default()
+    }
+}
+
+/// A running speed layer, one process of a test.
+#[derive(Debug)]
+pub struct Process {
+    pub handle: SpeedHandle,
+    pub stop: CancellationToken,
+    pub faults: Arc<Faults>,
+}
+
+impl World {
+    /// A world whose log holds `payloads` in partition 0.
+    pub fn with(payloads: &[Bytes]) -> Self {
+        let world = Self::default();
+        world.log.create(TOPIC, 1);
+        world.push(0, payloads);
+        world
+    }
+
+    pub fn push(&self, partition: u32, payloads: &[Bytes]) {
+        self.log.push(TOPIC, partition, payloads, Timestamp(1_000_000));
+    }
+
+    pub fn ports(&self, faults: &Arc<Faults>) -> SpeedPorts {
+        SpeedPorts {
+            log: Arc::new(FaultyLog(self.log.clone(), faults.clone())),
+            objects: Arc::new(FaultyObjects(self.objects.clone(), faults.clone())),
+            views: Arc::new(FaultyViews(self.views.clone(), faults.clone())),
+            clock: Arc::new(ManualClock::new(Timestamp(2_000_000))),
+        }
+    }
+
+    pub async fn start(&self, plan: &Plan, config: SpeedConfig, faults: &Arc<Faults>) -> Process {
+        let stop = CancellationToken::new();
+        let plan = Arc::new(plan.clone());
+        let handle = SpeedLayer::start(plan, self.ports(faults), config, stop.clone()).await.unwrap();
+        Process { handle, stop, faults: faults.clone() }
+    }
+
+    /// Runs without a fault until everything in the log is sealed, and stops in order.
+    pub async fn run(&self, plan: &Plan, config: SpeedConfig) -> Vec<ShardStatus> {
+        let process = self.start(plan, config, &Faults::none()).await;
+        process.handle.seal().await.unwrap();
+        process.end().await
+    }
+
+    /// Everything that a reader of the views and the lake can see.
+    pub fn outcome(&self, partitions: u32) -> Outcome {
+        let bronze = (0..partitions).map(|partition| (partition, self.bronze(partition))).collect();
+        let dead = self.objects.paths(dead_letter::DEAD_LETTERS);
+        let dead = dead.iter().flat_map(|path| dead_letter::decode(path, &self.objects.read(path)).unwrap());
+        let dead = dead.map(|d| (d.shard.partition, d.offset, d.kind, d.raw, d.key)).collect();
+        Outcome { views: self.views.contents(), bronze, dead }
+    }
+
+    /// Records of the Bronze chain, which has neither a hole nor an overlap.
+    pub fn bronze(&self, partition: u32) -> Vec<Record> {
+        let mut expected = None;
+        let mut records = Vec::new();
+        for path in self.objects.paths(&format!("bronze/{SOURCE}/{partition}/")) {
+            let file = bronze::decode(self.objects.read(&path)).unwrap();
+            let first = path.rsplit_once('/').unwrap().1.strip_suffix(".parquet").unwrap().parse().unwrap();
+            assert_eq!(expected.unwrap_or(first), first, "{path} joins the file before it");
+            expected = Some(file.next);
+            records.extend(file.records);
+        }
+        records
+    }
+}
+
+/// What must not depend on faults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub views: Contents,
+    pub bronze: BTreeMap<u32, Vec<Record>>,
+    /// (partition, offset, kind, raw, key)
+    pub dead: Vec<(u32, u64, String, Bytes, Option<Bytes>)>,
+}
+
+impl Process {
+    /// Stops in order.
+    pub async fn end(self) -> Vec<ShardStatus> {
+        self.stop.cancel();
+        self.handle.join().await;
+        self.handle.status()
+    }
+
+    /// Waits until a condition holds.
+    pub async fn until(&self, what: &str, condition: impl Fn(&[ShardStatus]) -> bool) {
+        for _ in 0..10_000 {
+            if condition(&self.handle.status()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        panic!("never {what}: {:?}", self.handle.status());
+    }
+}
+
+/// A small generator, so that tests need no seed but a number.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// Records whose event times jump about: some are late, some duplicates, some cannot be read. Amounts are
+/// multiples of 1/4, so that sums are exact in any order.
+pub fn payloads(count: u64, seed: u64) -> Vec<Bytes> {
+    let mut numbers = Numbers(seed);
+    let mut past: Vec<Bytes> = Vec::new();
+    for i in 0..count {
+        let payload = match numbers.below(12) {
+            0 => Bytes::from_static(b"{\"at\": broken \xff"),
+            1 => Bytes::from(format!("{{\"user\":\"u{i}\"}}")),
+            2 | 3 if !past.is_empty() => past[past.len() - 1 - numbers.below((i / 2 + 1).min(9)) as usize].clone(),
+            n => {
+                let back = if n == 4 { 90_000 + numbers.below(300_000) } else { numbers.below(15_000) };
+                let at = (1_700_000_000_000 + i * 3_000).saturating_sub(back);
+                let (user, amount) = (numbers.below(4), numbers.below(40) as f64 / 4.0);
+                format!("{{\"at\":{at},\"id\":\"r{i}\",\"user\":\"u{user}\",\"amount\":{amount:?}}}").into()
+            }
+        };
+        past.push(payload);
+    }
+    past
+}
