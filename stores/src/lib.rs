@@ -5,6 +5,7 @@
 //! - [`log`]: the log on fjall
 //! - [`objects`]: the object store, over the `object_store` crate
 //! - [`views`]: the speed views on fjall
+//! - [`faulty`]: decorators that inject faults · [`conformance`]: one suite per port
 //!
 //! # Never
 //! No layer knows this crate: they see the ports, and the binary alone chooses adapters. An adapter never knows a
@@ -12,7 +13,9 @@
 //! [`PortError`](tideline_common::ports::PortError).
 
 pub mod clock;
+pub mod conformance;
 mod disk;
+pub mod faulty;
 pub mod lock;
 pub mod log;
 pub mod objects;

@@ -1,0 +1,96 @@
+//! The suites, run against what this crate brings along, plain and behind decorators without faults.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tideline_common::ports::{Log, Objects, SpeedViews};
+use tideline_stores::conformance::{self, Fixture};
+use tideline_stores::faulty::{Faults, FaultyLog, FaultyObjects, FaultyViews};
+use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
+use tideline_stores::objects::ObjectStoreObjects;
+use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
+
+/// A folder that is opened again and again; `faulty` puts decorators around what is opened.
+struct Folder {
+    folder: TempDir,
+    faulty: bool,
+}
+
+impl Folder {
+    fn new(faulty: bool) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), faulty }
+    }
+}
+
+#[async_trait]
+impl Fixture<dyn Log> for Folder {
+    async fn open(&mut self) -> Arc<dyn Log> {
+        let config = EmbeddedLogConfig { reserve_bytes: 0, ..EmbeddedLogConfig::default() };
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(self.folder.path(), config).unwrap());
+        if self.faulty { Arc::new(FaultyLog::new(log, Faults::new(1))) } else { log }
+    }
+}
+
+#[async_trait]
+impl Fixture<dyn Objects> for Folder {
+    async fn open(&mut self) -> Arc<dyn Objects> {
+        let objects: Arc<dyn Objects> = Arc::new(ObjectStoreObjects::local(self.folder.path(), 0).unwrap());
+        if self.faulty { Arc::new(FaultyObjects::new(objects, Faults::new(1))) } else { objects }
+    }
+}
+
+#[async_trait]
+impl Fixture<dyn SpeedViews> for Folder {
+    async fn open(&mut self) -> Arc<dyn SpeedViews> {
+        let config = EmbeddedViewsConfig { reserve_bytes: 0, ..EmbeddedViewsConfig::default() };
+        let views: Arc<dyn SpeedViews> = Arc::new(EmbeddedViews::open(self.folder.path(), config).unwrap());
+        if self.faulty { Arc::new(FaultyViews::new(views, Faults::new(1))) } else { views }
+    }
+}
+
+/// A store in memory: opened again, it is the same one.
+struct Memory(ObjectStoreObjects);
+
+#[async_trait]
+impl Fixture<dyn Objects> for Memory {
+    async fn open(&mut self) -> Arc<dyn Objects> {
+        Arc::new(self.0.clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_log() {
+    conformance::log::suite(|| Folder::new(false), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_log_behind_no_faults() {
+    conformance::log::suite(|| Folder::new(true), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_in_a_folder() {
+    conformance::objects::suite(|| Folder::new(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_in_a_folder_behind_no_faults() {
+    conformance::objects::suite(|| Folder::new(true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_in_memory() {
+    conformance::objects::suite(|| Memory(ObjectStoreObjects::memory())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_views() {
+    conformance::views::suite(|| Folder::new(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_views_behind_no_faults() {
+    conformance::views::suite(|| Folder::new(true)).await;
+}
