@@ -1,6 +1,7 @@
 //! Faults at chosen port calls. A process of a test has one of these in front of the stores that it shares with
 //! the processes before and after it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -25,8 +26,8 @@ pub enum Act {
 
 #[derive(Debug, Default)]
 struct State {
-    calls: Vec<&'static str>,
-    at: Option<(usize, When, Act)>,
+    calls: BTreeMap<&'static str, usize>,
+    at: Option<(&'static str, usize, When, Act)>,
     dead: bool,
     full: Option<&'static str>,
 }
@@ -43,10 +44,10 @@ impl Faults {
         Arc::default()
     }
 
-    /// `act` at call number `call`.
-    pub fn at(call: usize, when: When, act: Act) -> Arc<Self> {
+    /// `act` at the call of this name and number, from 0 on.
+    pub fn at(name: &'static str, call: usize, when: When, act: Act) -> Arc<Self> {
         let faults = Self::default();
-        faults.state.lock().at = Some((call, when, act));
+        faults.state.lock().at = Some((name, call, when, act));
         Arc::new(faults)
     }
 
@@ -55,9 +56,9 @@ impl Faults {
         self.state.lock().full = prefix;
     }
 
-    /// Names of the calls so far.
-    pub fn calls(&self) -> Vec<&'static str> {
-        self.state.lock().calls.clone()
+    /// Calls of this name so far.
+    pub fn calls(&self, name: &str) -> usize {
+        self.state.lock().calls.get(name).copied().unwrap_or(0)
     }
 
     /// Ends when the process has died.
@@ -69,22 +70,23 @@ impl Faults {
     pub async fn call<T>(&self, name: &'static str, work: impl Future<Output = PortResult<T>>) -> PortResult<T> {
         let call = {
             let mut state = self.state.lock();
-            state.calls.push(name);
-            state.calls.len() - 1
+            let calls = state.calls.entry(name).or_default();
+            *calls += 1;
+            *calls - 1
         };
-        self.point(call, When::Before).await?;
+        self.point(name, call, When::Before).await?;
         if self.state.lock().full.is_some_and(|prefix| name.starts_with(prefix)) {
             return Err(PortError::Full { what: name.to_owned(), source: "no space left".into() });
         }
         let answer = work.await;
-        self.point(call, When::After).await?;
+        self.point(name, call, When::After).await?;
         answer
     }
 
-    async fn point(&self, call: usize, when: When) -> PortResult<()> {
+    async fn point(&self, name: &'static str, call: usize, when: When) -> PortResult<()> {
         let act = {
             let mut state = self.state.lock();
-            let act = state.at.filter(|(at, w, _)| (*at, *w) == (call, when)).map(|(_, _, act)| act);
+            let act = state.at.filter(|(n, c, w, _)| (*n, *c, *w) == (name, call, when)).map(|(.., act)| act);
             if act == Some(Act::Kill) {
                 state.dead = true;
                 self.died.notify_one();
