@@ -1,1 +1,46 @@
-//! Records to typed rows to partial states: the one function that both layers call
+//! Records to typed rows to partial states: the one function that both layers call.
+//!
+//! # Layout
+//! - [`SourceTransform`]: records of a source → typed rows ([`SourceRows`]) and rejected records ([`Rejected`]);
+//!   typed rows → rows of a table. `json` is its decoder, `event_time` its clock reading.
+//! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
+//!   scan alike.
+//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`: ours in SQL
+//! - [`sql`]: free SQL for reports and `tideline sql` · [`steps`]: the steps of a report
+//! - [`frame`]: states, answers and lookup rows as Polars frames: the schema of Gold · [`bronze`]: records as Parquet
+//!
+//! # Never
+//! This crate never opens a file or a socket, never reads the wall clock, never logs a record's content, and knows
+//! neither log nor store. It decides nothing about time but what it is told: lateness comes in as a column.
+
+pub mod bronze;
+mod decode;
+mod error;
+mod expression;
+mod fold;
+mod functions;
+mod maps;
+mod message;
+pub mod frame;
+mod reason;
+mod rows;
+mod source;
+pub mod sql;
+pub mod steps;
+mod types;
+mod view;
+
+pub use error::TransformError;
+pub use reason::{Reason, Rejected};
+pub use rows::{Decoded, SourceRows};
+pub use source::SourceTransform;
+pub use sql::SqlTypes;
+pub use view::{SpeedStates, ViewTransform};
+
+/// Column of a row frame: [`tideline_common::position::sequence`] of the row's record.
+pub const SEQUENCE: &str = "_sequence";
+/// Column of a row frame: the row's place among the rows of its record, 0 unless `unnest` made several.
+pub const ORDINAL: &str = "_ordinal";
+/// Column of a row frame in the speed layer: highest event time of the partition before the row's record, in
+/// microseconds; null before the first record.
+pub const HIGHEST: &str = "_highest";
