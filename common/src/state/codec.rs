@@ -59,7 +59,7 @@ pub fn write_value(value: &Value, out: &mut Vec<u8>) {
             out.extend_from_slice(&x.to_le_bytes());
         }
         Value::String(s) => {
-            out.push(4);
+            out.push(TEXT);
             write_bytes(s.as_bytes(), out);
         }
         Value::Timestamp(t) => {
@@ -119,6 +119,9 @@ impl<'a> Reader<'a> {
         let mut n = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
+            if shift == 63 && byte > 1 {
+                return Err(self.error("a number of 64 bits"));
+            }
             n |= u64::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
                 return Ok(n);
@@ -170,10 +173,14 @@ impl<'a> Reader<'a> {
     pub fn value(&mut self) -> Result<Value, CodecError> {
         Ok(match self.byte()? {
             0 => Value::Null,
-            1 => Value::Bool(self.byte()? != 0),
+            1 => match self.byte()? {
+                0 => Value::Bool(false),
+                1 => Value::Bool(true),
+                _ => return Err(self.error("a truth value")),
+            },
             2 => Value::Int(self.signed()?),
             3 => Value::Float(self.float()?),
-            4 => Value::String(self.text()?.to_owned()),
+            TEXT => Value::String(self.text()?.to_owned()),
             5 => Value::Timestamp(Timestamp(self.signed()?)),
             _ => return Err(self.error("a known value tag")),
         })
@@ -214,12 +221,11 @@ impl StateColumn {
         match self {
             Self::SumInt(v) => v.push(reader.signed()?),
             Self::SumFloat(v) => v.push(reader.float()?),
-            Self::Min(v) | Self::Max(v) => push_value(v, &reader.value()?, reader)?,
+            Self::Min(v) | Self::Max(v) => read_value(v, reader)?,
             Self::First(v) | Self::Last(v) => {
-                let value = reader.value()?;
-                let (time, sequence) =
-                    if value.is_null() { (0, 0) } else { (reader.signed()?, reader.signed()?) };
-                push_value(&mut v.values, &value, reader)?;
+                read_value(&mut v.values, reader)?;
+                let is_null = v.values.is_null(v.values.len() - 1);
+                let (time, sequence) = if is_null { (0, 0) } else { (reader.signed()?, reader.signed()?) };
                 v.times.push(time);
                 v.sequences.push(sequence);
             }
@@ -227,6 +233,7 @@ impl StateColumn {
                 let mut map = Vec::new();
                 for _ in 0..reader.varint()? {
                     let key = i32::try_from(reader.signed()?).map_err(|_| reader.error("a map key of 32 bits"))?;
+                    ascending(map.last(), &key, reader)?;
                     map.push((key, reader.signed()?));
                 }
                 v.push(map);
@@ -235,6 +242,7 @@ impl StateColumn {
                 let mut map = Vec::new();
                 for _ in 0..reader.varint()? {
                     let key: Box<str> = reader.text()?.into();
+                    ascending(map.last(), &key, reader)?;
                     map.push((key, reader.signed()?));
                 }
                 v.push(map);
@@ -249,7 +257,7 @@ fn write_column_value(column: &Column, row: usize, out: &mut Vec<u8>) {
     match column {
         Column::String(v) => match v.get(row) {
             Some(text) => {
-                out.push(4);
+                out.push(TEXT);
                 write_bytes(text.as_bytes(), out);
             }
             None => out.push(0),
@@ -258,13 +266,34 @@ fn write_column_value(column: &Column, row: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn push_value(column: &mut Column, value: &Value, reader: &Reader<'_>) -> Result<(), CodecError> {
-    column.push(value);
-    if !value.is_null() && column.is_null(column.len() - 1) {
-        return Err(reader.error("a value of the column's type"));
+/// Merging relies on the order of a map's keys: it is checked where bytes come in.
+fn ascending<K: Ord>(last: Option<&(K, i64)>, key: &K, reader: &Reader<'_>) -> Result<(), CodecError> {
+    match last {
+        Some((last, _)) if last >= key => Err(reader.error("map keys in ascending order")),
+        _ => Ok(()),
     }
-    Ok(())
 }
+
+fn read_value(column: &mut Column, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+    // Texts without a copy in between, as they are written.
+    if let (Column::String(texts), Some(&TEXT)) = (&mut *column, reader.bytes.get(reader.at)) {
+        reader.at += 1;
+        texts.push(Some(reader.text()?));
+        return Ok(());
+    }
+    let value = reader.value()?;
+    column.push(&value);
+    let fits = match (&*column, &value) {
+        (_, Value::Null) => true,
+        // An integer would be taken for a float.
+        (Column::Float(_), value) => matches!(value, Value::Float(_)),
+        (column, _) => !column.is_null(column.len() - 1),
+    };
+    if fits { Ok(()) } else { Err(reader.error("a value of the column's type")) }
+}
+
+/// Tag of a text.
+const TEXT: u8 = 4;
 
 impl StateBatch {
     /// Appends the states of `row` (without its key and pane).

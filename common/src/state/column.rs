@@ -1,10 +1,14 @@
 //! One state column of many groups.
 
+use std::cmp::Ordering;
+
 use super::{MapColumn, Rule, StateField};
 use crate::column::Column;
 use crate::value::Type;
 
-/// Values with the event that each came from, for `first` and `last`. A null value is the identity.
+/// Values with the event that each came from, for `first` and `last`. A null value is the identity. Of two values
+/// with the same time and sequence, which only rows that `unnest` made of one record have, the lesser is the first
+/// and the greater the last (floats in their total order).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ordered {
     /// The values.
@@ -18,7 +22,7 @@ pub struct Ordered {
 /// A state column: one state per group, all merged by one rule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateColumn {
-    /// [`Rule::Sum`] of integers (wrapping is checked: sums saturate).
+    /// [`Rule::Sum`] of integers (they wrap, see [`super`]).
     SumInt(Vec<i64>),
     /// [`Rule::Sum`] of floats.
     SumFloat(Vec<f64>),
@@ -87,28 +91,51 @@ impl StateColumn {
         }
     }
 
-    /// Merges group `row` of `from` into group `to`. Both columns are of one field: a column of another kind
-    /// contributes nothing.
-    pub fn merge_row(&mut self, to: usize, from: &Self, row: usize) {
+    /// Merges group `row` of `from` into group `to`; returns by how many bytes the group has grown, texts that are
+    /// not in maps left out. Both columns are of one field: a column of another kind contributes nothing.
+    pub fn merge_row(&mut self, to: usize, from: &Self, row: usize) -> usize {
         match (self, from) {
-            (Self::SumInt(a), Self::SumInt(b)) => a[to] = a[to].saturating_add(b[row]),
+            (Self::SumInt(a), Self::SumInt(b)) => a[to] = a[to].wrapping_add(b[row]),
             (Self::SumFloat(a), Self::SumFloat(b)) => a[to] += b[row],
             (Self::Min(a), Self::Min(b)) => merge_extreme(a, to, b, row, false),
             (Self::Max(a), Self::Max(b)) => merge_extreme(a, to, b, row, true),
             (Self::First(a), Self::First(b)) => merge_ordered(a, to, b, row, false),
             (Self::Last(a), Self::Last(b)) => merge_ordered(a, to, b, row, true),
-            (Self::MapSum(a), Self::MapSum(b)) => a.merge_row(to, b, row, i64::saturating_add),
-            (Self::MapMax(a), Self::MapMax(b)) => a.merge_row(to, b, row, i64::max),
+            (Self::MapSum(a), Self::MapSum(b)) => return a.merge_row(to, b, row, i64::wrapping_add),
+            (Self::MapMax(a), Self::MapMax(b)) => return a.merge_row(to, b, row, i64::max),
             _ => debug_assert!(false, "state columns of two kinds"),
         }
+        0
     }
 
-    /// Memory of group `row` beyond a fixed part per group, in bytes.
+    /// Memory of group `row`, in bytes: exact for maps, without the buffer of texts, which
+    /// [`text_bytes`](Self::text_bytes) has.
     pub fn row_bytes(&self, row: usize) -> usize {
         match self {
             Self::MapSum(v) | Self::MapMax(v) => 24 + v.row_bytes(row),
             Self::First(_) | Self::Last(_) => 40,
             _ => 16,
+        }
+    }
+
+    /// Memory of a group that has seen nothing, in bytes.
+    pub(super) const fn identity_bytes(&self) -> usize {
+        match self {
+            Self::MapSum(_) | Self::MapMax(_) => 24,
+            Self::First(_) | Self::Last(_) => 40,
+            _ => 16,
+        }
+    }
+
+    /// Memory of the texts of all groups, in bytes.
+    pub const fn text_bytes(&self) -> usize {
+        match self {
+            Self::Min(Column::String(v)) | Self::Max(Column::String(v)) => v.buffer_len(),
+            Self::First(v) | Self::Last(v) => match &v.values {
+                Column::String(v) => v.buffer_len(),
+                _ => 0,
+            },
+            _ => 0,
         }
     }
 
@@ -150,7 +177,11 @@ fn merge_extreme(to: &mut Column, at: usize, from: &Column, row: usize, greatest
     match (to, from) {
         (Column::Bool(a), Column::Bool(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
         (Column::Int(a), Column::Int(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
-        (Column::Float(a), Column::Float(b)) => pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y }),
+        (Column::Float(a), Column::Float(b)) => {
+            // NaN neither wins nor stays.
+            let b = b[row].filter(|x| !x.is_nan());
+            pick(&mut a[at], b, |x, y| y.is_nan() || if greatest { x > y } else { x < y });
+        }
         (Column::Timestamp(a), Column::Timestamp(b)) => {
             pick(&mut a[at], b[row], |x, y| if greatest { x > y } else { x < y });
         }
@@ -171,8 +202,25 @@ fn merge_ordered(to: &mut Ordered, at: usize, from: &Ordered, row: usize, latest
     }
     let new = (from.times[row], from.sequences[row]);
     let old = (to.times[at], to.sequences[at]);
-    if to.values.is_null(at) || (if latest { new > old } else { new < old }) {
+    let wins = || {
+        let order = new.cmp(&old).then_with(|| compare(&from.values, row, &to.values, at));
+        if latest { order.is_gt() } else { order.is_lt() }
+    };
+    if to.values.is_null(at) || wins() {
         to.values.set_from(at, &from.values, row);
         (to.times[at], to.sequences[at]) = new;
+    }
+}
+
+/// The order of two values that are not null, in columns of one type.
+fn compare(a: &Column, row: usize, b: &Column, other: usize) -> Ordering {
+    match (a, b) {
+        (Column::Bool(a), Column::Bool(b)) => a[row].cmp(&b[other]),
+        (Column::Int(a), Column::Int(b)) => a[row].cmp(&b[other]),
+        (Column::Float(a), Column::Float(b)) => a[row].unwrap_or(f64::NAN).total_cmp(&b[other].unwrap_or(f64::NAN)),
+        (Column::String(a), Column::String(b)) => a.get(row).cmp(&b.get(other)),
+        (Column::Timestamp(a), Column::Timestamp(b)) => a[row].cmp(&b[other]),
+        (Column::Strings(a), Column::Strings(b)) => a[row].cmp(&b[other]),
+        _ => Ordering::Equal,
     }
 }

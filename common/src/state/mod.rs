@@ -4,9 +4,12 @@
 //! |---|---|---|---|
 //! | `sum` | number | a + b | 0 |
 //! | `min`, `max` | value | the lesser, the greater | null |
-//! | `first`, `last` | value, event time, sequence | the earlier, the later (time, then sequence) | null |
+//! | `first`, `last` | value, event time, sequence | the earlier, the later (time, then sequence, then value) | null |
 //! | `map_sum` | key → number | per key a + b | empty |
 //! | `map_max` | key → number | per key the greater | empty |
+//!
+//! Integers wrap at 64 bits: addition that saturates would depend on its order. NaN is no `min` and no `max`; it
+//! propagates through `sum`.
 //!
 //! Every rule is associative and commutative and has an identity, so shards, panes and layers combine in any
 //! order (floating-point sums up to rounding). The same rules are what Polars, CQL and ClickHouse
