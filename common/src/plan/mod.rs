@@ -1,5 +1,19 @@
 //! The plan: what a definition compiles to. All that the layers know of a pipeline is here.
 
+mod answer;
+mod compile;
+mod explain;
+mod expression;
+mod functions;
+mod hash;
+mod merge;
+mod reports;
+mod views;
+
+pub use answer::Answers;
+pub use compile::{compile, load};
+pub use merge::Clash;
+
 use serde::Serialize;
 
 use crate::aggregate::Aggregate;
@@ -373,6 +387,15 @@ pub trait ExpressionTypes {
     /// # Errors
     /// Why it cannot be evaluated: syntax, unknown column or function, wrong types.
     fn type_of(&self, sql: &str, columns: &[Field]) -> Result<Type, ExpressionError>;
+
+    /// The columns that one SELECT over `tables` gives (a report's step); `None` when this engine cannot say.
+    ///
+    /// # Errors
+    /// Why it cannot be run: syntax, unknown table, column or function, wrong types.
+    fn columns_of(&self, sql: &str, tables: &[(&str, &[Field])]) -> Result<Option<Vec<Field>>, ExpressionError> {
+        let _ = (sql, tables);
+        Ok(None)
+    }
 }
 
 /// Why an expression cannot be evaluated.

@@ -1,0 +1,211 @@
+//! Definitions that are wrong, and what is said about them; the pipelines of this repository; versions and schema.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use support::{CLEAN, diagnostics, load, with};
+use tideline_common::definition::format::{Kind, ROOT, Section};
+use tideline_common::plan::{Clash, Plan};
+
+/// The places and messages of a definition's mistakes, one a line.
+fn found(text: &str) -> String {
+    let lines: Vec<String> =
+        diagnostics(text).0.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn ten_mistakes_are_ten_diagnostics() {
+    let text = include_str!("definitions/ten_mistakes.toml");
+    let found = diagnostics(text);
+    assert_eq!(found.0.len(), 10, "{found}");
+    insta::assert_snapshot!(found.to_string());
+}
+
+#[test]
+fn mistakes_of_form() {
+    insta::assert_snapshot!(diagnostics(include_str!("definitions/form.toml")).to_string());
+}
+
+#[test]
+fn mistakes_in_views_alerts_and_lookups() {
+    insta::assert_snapshot!(diagnostics(include_str!("definitions/views.toml")).to_string());
+}
+
+#[test]
+fn mistakes_in_reports() {
+    insta::assert_snapshot!(diagnostics(include_str!("definitions/reports.toml")).to_string());
+}
+
+#[test]
+fn a_file_that_is_not_toml_has_one_mistake_with_a_place() {
+    assert_eq!(found("version = 1\nname = stock\n"), "2:8 a value that is neither quoted nor a number");
+    assert_eq!(found("version = 1\nversion = 1\n"), "2:1 `version` is defined twice");
+    assert!(found("version = 1\n[sources.a").starts_with("2:"), "{}", found("version = 1\n[sources.a"));
+    assert!(found("").contains("`version` is missing"));
+}
+
+#[test]
+fn a_newer_version_is_refused_as_a_whole() {
+    let text = CLEAN.replace("version = 1", "version = 2\nanything = true");
+    assert_eq!(found(&text), "1:11 version 2 of the format is not known to this program, which reads version 1");
+    let text = CLEAN.replace("version = 1", "version = \"1\"");
+    assert_eq!(found(&text), "1:12 `version` is an integer: version = 1");
+}
+
+#[test]
+fn the_environment_is_read_where_a_string_says_so() {
+    let text = CLEAN.replace("topic = \"events\"", "topic = \"${TOPIC}\"\nstart = \"${START:-latest}\"");
+    let plan = support::load_with(&text, &|name| (name == "TOPIC").then(|| "from-env".to_owned())).unwrap();
+    assert_eq!(plan.sources[0].topic, "from-env");
+    assert_eq!(plan.sources[0].start, tideline_common::plan::Start::Latest);
+    assert_eq!(found(&text), "5:10 environment variable `TOPIC` is not set");
+}
+
+#[test]
+fn places_in_sql_survive_what_the_environment_put_before() {
+    let text = with("where = \"amount > 0\"", "where = \"label = '${LONG:-a long default}' AND amuont > 0\"");
+    let found = diagnostics(&text);
+    assert_eq!(found.0.len(), 1, "{found}");
+    assert_eq!(&found.0[0].source[found.0[0].column - 1..][..6], "amuont");
+}
+
+#[test]
+fn columns_and_answers_keep_the_order_of_the_file() {
+    let plan = load(CLEAN).unwrap();
+    let columns: Vec<&str> = plan.sources[0].columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(columns, ["id", "at", "label", "amount", "tags"]);
+    let answer: Vec<&str> = plan.views[0].answer.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(answer, ["total", "double", "quadruple", "mean", "events"]);
+    // Dependencies first, whatever the order in the file.
+    let computed: Vec<&str> = plan.views[0].columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(computed, ["quadruple", "double"]);
+}
+
+#[test]
+fn measures_share_states() {
+    let view = &load(CLEAN).unwrap().views[0];
+    let names: std::collections::HashSet<&str> = view.fields.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names.len(), view.fields.len());
+    let states = |name: &str| view.measures.iter().find(|m| m.name == name).unwrap().states.clone();
+    let shared = states("mean").iter().filter(|s| states("total").contains(s)).count();
+    assert!(shared >= 1, "{:?}", view.fields);
+}
+
+#[test]
+fn versions_follow_what_decides_the_content_and_nothing_else() {
+    let clean = load(CLEAN).unwrap();
+    assert_eq!(load(CLEAN).unwrap().views[0].version, clean.views[0].version);
+    assert!(clean.views[0].version.len() == 16 && clean.views[0].version.bytes().all(|b| b.is_ascii_hexdigit()));
+    let same = |from: &str, to: &str| {
+        let plan = load(&with(from, to)).unwrap();
+        assert_eq!(plan.views[0].version, clean.views[0].version, "{to}");
+        assert_eq!(plan.tables[0].version, clean.tables[0].version, "{to}");
+    };
+    same("retain = { speed = \"1h\" }", "retain = { speed = \"2h\" }");
+    same("top = [\"total\"]", "top = []");
+    same("columns.double = \"quadruple / 2\"", "columns.double = \"quadruple / 3\"");
+    same("partitions = 4", "partitions = 8");
+    let other = |from: &str, to: &str| {
+        let plan = load(&with(from, to)).unwrap();
+        assert_ne!(plan.views[0].version, clean.views[0].version, "{to}");
+        plan.tables[0].version != clean.tables[0].version
+    };
+    assert!(other("where = \"amount > 0\"", "where = \"amount > 1\""));
+    assert!(other("checks.id = \"id > 0\"", "checks.id = \"id > 1\""));
+    assert!(other("columns.amount = \"float\"", "columns.amount = \"int\""));
+    assert!(!other("size = \"10m\"", "size = \"20m\""));
+    assert!(!other("avg(amount)", "max(amount)"));
+    assert!(!other("lateness = \"1m\"", "lateness = \"2m\""));
+}
+
+/// A version names what stores hold: one that changes by accident makes every store rebuild.
+#[test]
+fn versions_are_the_same_in_every_build() {
+    let plan = load(CLEAN).unwrap();
+    insta::assert_snapshot!(format!(
+        "{} {} {}",
+        plan.sources[0].version, plan.tables[0].version, plan.views[0].version
+    ));
+}
+
+#[test]
+fn plans_explain_themselves() {
+    insta::assert_snapshot!("clean", load(CLEAN).unwrap().explain());
+    insta::assert_snapshot!(
+        "stock_sentiment",
+        load(include_str!("../../schema/pipelines/stock-sentiment.toml")).unwrap().explain()
+    );
+    insta::assert_snapshot!(
+        "movie_viewing",
+        load(include_str!("../../schema/pipelines/movie-viewing.toml")).unwrap().explain()
+    );
+}
+
+#[test]
+fn a_plan_that_is_printed_holds_no_webhook() {
+    let text =
+        format!("{CLEAN}\n[alerts.a]\nview = \"totals\"\nwhen = \"total > 1\"\nwebhook = \"https://secret.example\"\n");
+    let plan = load(&text).unwrap();
+    assert_eq!(plan.alerts[0].webhook.as_deref(), Some("https://secret.example"));
+    assert!(!plan.explain().contains("secret"));
+    assert!(!serde_json::to_string(&plan).unwrap().contains("secret"));
+}
+
+#[test]
+fn several_plans_become_one() {
+    let stock = load(include_str!("../../schema/pipelines/stock-sentiment.toml")).unwrap();
+    let movie = load(include_str!("../../schema/pipelines/movie-viewing.toml")).unwrap();
+    let merged = Plan::merge(vec![stock.clone(), movie]).unwrap();
+    assert_eq!(merged.sources.len(), 3);
+    assert!(merged.view("symbol_sentiment").is_some() && merged.view("stream_ratings").is_some());
+    let clean = load(CLEAN).unwrap();
+    let mut other = load(CLEAN).unwrap();
+    other.name = "other".into();
+    let clashes = Plan::merge(vec![clean, other]).unwrap_err();
+    let pipelines = vec!["clean".to_owned(), "other".to_owned()];
+    assert!(clashes.contains(&Clash { kind: "source", name: "events".into(), pipelines: pipelines.clone() }));
+    assert!(clashes.contains(&Clash { kind: "table or view", name: "totals".into(), pipelines }));
+    assert_eq!(clashes.len(), 3);
+}
+
+#[test]
+fn the_committed_schema_is_the_generated_one() {
+    let generated = format!("{:#}\n", tideline_common::definition::schema::schema());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/definition.schema.json");
+    if std::env::var_os("TIDELINE_WRITE_SCHEMA").is_some() {
+        std::fs::write(path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(
+        committed == generated,
+        "run the test once with TIDELINE_WRITE_SCHEMA=1 and commit schema/definition.schema.json"
+    );
+}
+
+/// Calls `visit` with every key of the format.
+fn keys(section: &Section, visit: &mut impl FnMut(&Section, &str)) {
+    for key in section.keys {
+        visit(section, key.name);
+        if let Kind::Table(inner)
+        | Kind::StringOr(inner)
+        | Kind::DurationOr(inner)
+        | Kind::Named(inner)
+        | Kind::Tables(inner) = key.kind
+        {
+            keys(inner, visit);
+        }
+    }
+}
+
+#[test]
+fn the_reference_explains_every_key() {
+    let reference = include_str!("../../docs/definition.md");
+    keys(&ROOT, &mut |section, key| {
+        assert!(
+            reference.contains(&format!("`{key}`")),
+            "docs/definition.md does not explain `{key}` of a {}",
+            section.name
+        );
+    });
+}
