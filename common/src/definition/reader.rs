@@ -21,6 +21,7 @@ pub(super) struct Context<'a> {
 }
 
 /// A table of the file that follows a section of the format.
+#[derive(Clone, Copy)]
 pub(super) struct Reader<'t, 'de> {
     section: &'static Section,
     table: &'t TomlTable<'de>,

@@ -114,10 +114,10 @@ impl Compiler<'_> {
         found
     }
 
-    /// Looks a column up; one that is not there is reported. The outer option says whether it is there.
-    pub(super) fn column(&mut self, name: &Text, rows: &Rows, of: &str) -> Option<Option<Type>> {
+    /// The type of a column; `None` when it is not there, which is reported, or its type is not known.
+    pub(super) fn column(&mut self, name: &Text, rows: &Rows, of: &str) -> Option<Type> {
         if let Some((_, ty)) = rows.get(&name.value) {
-            return Some(*ty);
+            return *ty;
         }
         if rows.complete {
             let message = format!("unknown column `{}` of {of}", name.value);
@@ -268,7 +268,7 @@ impl Compiler<'_> {
             format: format.clone().unwrap_or(TimeFormat::Rfc3339),
         };
         let Some(column) = &source.event_time else { return plan };
-        let Some(Some(ty)) = self.column(column, rows, of) else { return plan };
+        let Some(ty) = self.column(column, rows, of) else { return plan };
         let place = source.event_time_format.as_ref().unwrap_or(column);
         let fits = match (&format, ty) {
             (_, Type::Bool | Type::Strings | Type::Map) => false,
@@ -350,7 +350,7 @@ impl Compiler<'_> {
             self.expression_of(filter, &rows, &of, Type::Bool, "`where`");
         }
         for column in &table.partition_by {
-            if let Some(Some(ty)) = self.column(column, &rows, &of)
+            if let Some(ty) = self.column(column, &rows, &of)
                 && !matches!(ty, Type::String | Type::Int | Type::Bool)
             {
                 self.error(
@@ -412,7 +412,7 @@ impl Compiler<'_> {
         for column in &lookup.key {
             let Some(rows) = &rows else { continue };
             let of = format!("table `{}`", rows.name);
-            if let Some(Some(ty)) = self.column(column, rows, &of) {
+            if let Some(ty) = self.column(column, rows, &of) {
                 key.push(Field { name: column.value.clone(), ty });
             }
         }

@@ -105,7 +105,7 @@ fn write_table(table: &TablePlan, out: &mut String) -> fmt::Result {
     if let Some(filter) = &table.filter {
         writeln!(out, "  WHERE {}", one_line(filter))?;
     }
-    let hive: String = table.partition_by.iter().map(|column| format!("{column}=…/")).collect();
+    let hive: String = table.partition_by.iter().flat_map(|column| [column.as_str(), "=…/"]).collect();
     writeln!(out, "  Silver: silver/{}/{hive}<run>-<n>.parquet", table.name)
 }
 

@@ -179,7 +179,6 @@ pub(super) fn call(sql: &str) -> Option<Call> {
     for (at, c) in sql[open..].char_indices().map(|(at, c)| (open + at, c)) {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"' | '`') => quote = Some(c),
             (None, '(' | '[') => depth += 1,
             (None, ')' | ']') => {

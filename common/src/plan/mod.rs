@@ -229,7 +229,7 @@ pub struct Measure {
 pub struct Computed {
     /// Name, a column of the answer.
     pub name: String,
-    /// Over measures and formulas before it (they are sorted by dependency).
+    /// Compiled over the view's measures, in their order, and the computed columns before it.
     pub formula: Formula,
     /// Its type.
     pub ty: Type,
@@ -315,7 +315,7 @@ pub struct ReportPlan {
     pub steps: Vec<Step>,
     /// Tables and views that the steps read, `from` included.
     pub inputs: Vec<String>,
-    /// `ORDER BY` of the ClickHouse table.
+    /// `ORDER BY` of the `ClickHouse` table.
     pub order_by: Vec<String>,
     /// Hash of this plan and the versions of its inputs.
     pub version: String,

@@ -86,7 +86,7 @@ fn step(compiler: &mut Compiler<'_>, step: &definition::Step, state: &mut State<
             Some(Step::Sql { sql: sql.value.clone() })
         }
         definition::Step::Rolling { column, agg, rows, over, order_by, output } => {
-            let ty = input(compiler, column, state).flatten();
+            let ty = input(compiler, column, state);
             if let Some(ty) = ty.filter(|ty| !ty.is_numeric()) {
                 compiler.error(column, format!("`{agg}` is of numbers, and `{}` is of type {ty}", column.value));
             }
@@ -106,10 +106,10 @@ fn step(compiler: &mut Compiler<'_>, step: &definition::Step, state: &mut State<
         }
         definition::Step::Pivot { on, index, values: cells, agg, columns, prefix } => {
             input(compiler, on, state);
-            let ty = input(compiler, cells, state).flatten();
+            let ty = input(compiler, cells, state);
             let mut result = Rows { name: String::new(), columns: Vec::new(), complete: true };
             for column in index {
-                let ty = input(compiler, column, state).flatten();
+                let ty = input(compiler, column, state);
                 result.columns.push((column.value.clone(), ty));
             }
             let numeric = matches!(agg.as_str(), "sum" | "mean");
@@ -141,8 +141,8 @@ fn step(compiler: &mut Compiler<'_>, step: &definition::Step, state: &mut State<
             note(state, &right.name);
             let of = format!("`{}`", with.value);
             for (left_column, right_column) in on {
-                let left = input(compiler, left_column, state).flatten();
-                let right = compiler.column(right_column, &right, &of).flatten();
+                let left = input(compiler, left_column, state);
+                let right = compiler.column(right_column, &right, &of);
                 if let (Some(left), Some(right)) = (left, right)
                     && left != right
                 {
@@ -190,7 +190,7 @@ fn note(state: &mut State<'_>, name: &str) {
     }
 }
 
-fn input(compiler: &mut Compiler<'_>, column: &Text, state: &State<'_>) -> Option<Option<Type>> {
+fn input(compiler: &mut Compiler<'_>, column: &Text, state: &State<'_>) -> Option<Type> {
     compiler.column(column, &state.rows, "the result so far")
 }
 
@@ -212,7 +212,7 @@ fn time_column(
     place: &definition::Place,
 ) -> String {
     if let Some(given) = given {
-        if let Some(Some(ty)) = compiler.column(given, rows, of)
+        if let Some(ty) = compiler.column(given, rows, of)
             && ty != Type::Timestamp
         {
             compiler.error(given, format!("a time is of type timestamp, and `{}` is of type {ty}", given.value));

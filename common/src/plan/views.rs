@@ -123,7 +123,7 @@ fn key(compiler: &mut Compiler<'_>, view: &definition::View, tables: &[String]) 
         }
         for rows in &all {
             let of = format!("table `{}`, which a measure of this view is over", rows.name);
-            let Some(Some(ty)) = compiler.column(column, rows, &of) else { continue };
+            let Some(ty) = compiler.column(column, rows, &of) else { continue };
             if matches!(ty, Type::Strings | Type::Map) {
                 compiler.error(column, format!("a key is a single value, and `{}` is of type {ty}", column.value));
                 break;
@@ -328,7 +328,7 @@ fn top(compiler: &mut Compiler<'_>, view: &definition::View, answer: &[Column]) 
     let rows = Rows { name: view.name.value.clone(), columns: answer.to_vec(), complete: true };
     for column in &view.top {
         let of = format!("view `{}`", rows.name);
-        if let Some(Some(ty)) = compiler.column(column, &rows, &of)
+        if let Some(ty) = compiler.column(column, &rows, &of)
             && !ty.is_numeric()
         {
             compiler.error(column, format!("a ranking is by a number, and `{}` is of type {ty}", column.value));
