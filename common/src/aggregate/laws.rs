@@ -89,6 +89,7 @@ fn finish(aggregate: &Aggregate, batch: &StateBatch) -> Value {
     aggregate.finish(&batch.states.iter().collect::<Vec<_>>(), 0)
 }
 
+#[allow(clippy::float_cmp)] // infinities and zeros are equal, or not
 fn near(a: f64, b: f64, scale: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(scale)
 }

@@ -1,11 +1,11 @@
 //! `DDSketch`: quantiles with a bound on their relative error.
 //!
-//! Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees",
+//! Masson, Rim, Lee: "`DDSketch`: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error Guarantees",
 //! PVLDB 12 (2019). Values share a bucket when they are within a factor of each other; the bucket answers with
 //! the number whose relative distance to both of its ends l and u is the same, 2lu / (l + u), which is within
 //! α = (u − l) / (u + l) of every value in it.
 //!
-//! The paper's bucket is ⌈log_γ x⌉. Here the logarithm is replaced by the quadratic that equals it at every power of
+//! The paper's bucket is `⌈log_γ x⌉`. Here the logarithm is replaced by the quadratic that equals it at every power of
 //! two (as in the authors' own implementation), because it takes no call and no rounding that could differ between
 //! machines: x = (1 + s)·2^e with 0 ≤ s < 1 falls into bucket 38·e + ⌊38·s(4 − s)/3⌋. The quadratic's slope
 //! is at worst 3/4 of what a logarithm needs, so 38 buckets per octave give α < 0.0099 where a true logarithm would
@@ -69,13 +69,13 @@ pub fn quantile(buckets: &[(i32, i64)], q: f64) -> Option<f64> {
             below > rank
         })
         // With more than 2^53 values the rank is rounded, and may be rounded past the end.
-        .or_else(|| counted().last())
+        .or_else(|| counted().next_back())
         .map(|(bucket, _)| value(*bucket))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::float_cmp)]
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 

@@ -104,14 +104,14 @@ impl Checker<'_> {
             Expr::Nested(inner) => self.part(inner),
             Expr::UnaryOp { op, expr } => self.unary(part, *op, expr),
             Expr::BinaryOp { left, op, right } => self.binary(part, left, op, right),
-            Expr::IsNull(a) => (Node::IsNull(self.any(a)), BOOL),
-            Expr::IsNotNull(a) => not(Node::IsNull(self.any(a))),
-            Expr::IsTrue(a) => (Node::IsBool(self.truth(a), true), BOOL),
-            Expr::IsNotTrue(a) => not(Node::IsBool(self.truth(a), true)),
-            Expr::IsFalse(a) => (Node::IsBool(self.truth(a), false), BOOL),
-            Expr::IsNotFalse(a) => not(Node::IsBool(self.truth(a), false)),
-            Expr::IsUnknown(a) => (Node::IsNull(self.truth(a)), BOOL),
-            Expr::IsNotUnknown(a) => not(Node::IsNull(self.truth(a))),
+            Expr::IsNull(a) => (Node::IsNull(Box::new(self.any(a))), BOOL),
+            Expr::IsNotNull(a) => not(Node::IsNull(Box::new(self.any(a)))),
+            Expr::IsTrue(a) => (Node::IsBool(Box::new(self.truth(a)), true), BOOL),
+            Expr::IsNotTrue(a) => not(Node::IsBool(Box::new(self.truth(a)), true)),
+            Expr::IsFalse(a) => (Node::IsBool(Box::new(self.truth(a)), false), BOOL),
+            Expr::IsNotFalse(a) => not(Node::IsBool(Box::new(self.truth(a)), false)),
+            Expr::IsUnknown(a) => (Node::IsNull(Box::new(self.truth(a))), BOOL),
+            Expr::IsNotUnknown(a) => not(Node::IsNull(Box::new(self.truth(a)))),
             Expr::IsDistinctFrom(a, b) => {
                 let (a, b) = self.comparable(a, b);
                 (Node::IsDistinct(a, b), BOOL)
@@ -198,7 +198,7 @@ impl Checker<'_> {
 
     fn unary(&mut self, part: &Expr, op: UnaryOperator, inner: &Expr) -> (Node, Known) {
         match op {
-            UnaryOperator::Not => not(*self.truth(inner)),
+            UnaryOperator::Not => not(self.truth(inner)),
             UnaryOperator::Plus => self.number(inner),
             UnaryOperator::Minus => {
                 let (node, known) = self.number(inner);
@@ -223,8 +223,8 @@ impl Checker<'_> {
             BinaryOperator::LtEq => self.comparison(LessOrEqual, left, right),
             BinaryOperator::Gt => self.comparison(Greater, left, right),
             BinaryOperator::GtEq => self.comparison(GreaterOrEqual, left, right),
-            BinaryOperator::And => (Node::And(self.truth(left), self.truth(right)), BOOL),
-            BinaryOperator::Or => (Node::Or(self.truth(left), self.truth(right)), BOOL),
+            BinaryOperator::And => (Node::And(Box::new(self.truth(left)), Box::new(self.truth(right))), BOOL),
+            BinaryOperator::Or => (Node::Or(Box::new(self.truth(left)), Box::new(self.truth(right))), BOOL),
             BinaryOperator::StringConcat => {
                 let sides = [left, right].map(|side| self.expect(side, &[Type::String], "a text").0);
                 let [a, b] = sides.map(Box::new);
@@ -294,18 +294,14 @@ impl Checker<'_> {
 
     fn case(&mut self, operand: Option<&Expr>, whens: &[CaseWhen], otherwise: Option<&Expr>) -> (Node, Known) {
         let mut conditions;
-        let operand = match operand {
-            Some(operand) => {
-                let all: Vec<&Expr> =
-                    std::iter::once(operand).chain(whens.iter().map(|when| &when.condition)).collect();
-                conditions = self.alike(&all, "compare").0.into_iter();
-                conditions.next().map(Box::new)
-            }
-            None => {
-                let all: Vec<Node> = whens.iter().map(|when| *self.truth(&when.condition)).collect();
-                conditions = all.into_iter();
-                None
-            }
+        let operand = if let Some(operand) = operand {
+            let all: Vec<&Expr> = std::iter::once(operand).chain(whens.iter().map(|when| &when.condition)).collect();
+            conditions = self.alike(&all, "compare").0.into_iter();
+            conditions.next().map(Box::new)
+        } else {
+            let all: Vec<Node> = whens.iter().map(|when| self.truth(&when.condition)).collect();
+            conditions = all.into_iter();
+            None
         };
         let results: Vec<&Expr> = whens.iter().map(|when| &when.result).chain(otherwise).collect();
         let (mut results, known) = self.alike(&results, "answer");
@@ -455,12 +451,12 @@ impl Checker<'_> {
     }
 
     /// A part of any type.
-    fn any(&mut self, part: &Expr) -> Box<Node> {
-        Box::new(self.part(part).0)
+    fn any(&mut self, part: &Expr) -> Node {
+        self.part(part).0
     }
 
-    fn truth(&mut self, part: &Expr) -> Box<Node> {
-        Box::new(self.expect(part, &[Type::Bool], "a condition").0)
+    fn truth(&mut self, part: &Expr) -> Node {
+        self.expect(part, &[Type::Bool], "a condition").0
     }
 
     fn number(&mut self, part: &Expr) -> (Node, Known) {

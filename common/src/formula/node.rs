@@ -166,7 +166,11 @@ fn whole<'a>(i: Option<i64>) -> Cell<'a> {
 impl Node {
     /// Calls `visit` with the index of every column, in the order of the text.
     pub(super) fn visit_columns(&self, visit: &mut impl FnMut(usize)) {
-        let mut all = |parts: &[&Self]| parts.iter().for_each(|part| part.visit_columns(visit));
+        let mut all = |parts: &[&Self]| {
+            for part in parts {
+                part.visit_columns(visit);
+            }
+        };
         match self {
             Self::Column(at) => visit(*at),
             Self::Constant(_) => {}
@@ -181,18 +185,26 @@ impl Node {
             Self::Between { value, low, high } => all(&[value, low, high]),
             Self::In { value, list } => {
                 all(&[value]);
-                list.iter().for_each(|part| part.visit_columns(visit));
+                for part in list {
+                    part.visit_columns(visit);
+                }
             }
             Self::Case { operand, arms, otherwise } => {
-                operand.iter().for_each(|part| part.visit_columns(visit));
+                if let Some(part) = operand {
+                    part.visit_columns(visit);
+                }
                 for (condition, result) in arms {
                     condition.visit_columns(visit);
                     result.visit_columns(visit);
                 }
-                otherwise.iter().for_each(|part| part.visit_columns(visit));
+                if let Some(part) = otherwise {
+                    part.visit_columns(visit);
+                }
             }
             Self::Call(_, parts) | Self::Coalesce(parts) | Self::Extreme { parts, .. } => {
-                parts.iter().for_each(|part| part.visit_columns(visit));
+                for part in parts {
+                    part.visit_columns(visit);
+                }
             }
         }
     }

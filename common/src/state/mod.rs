@@ -12,7 +12,7 @@
 //! propagates through `sum`.
 //!
 //! Every rule is associative and commutative and has an identity, so shards, panes and layers combine in any
-//! order (floating-point sums up to rounding). The same rules are what Polars, CQL and ClickHouse
+//! order (floating-point sums up to rounding). The same rules are what Polars, CQL and `ClickHouse`
 //! (`SimpleAggregateFunction`, `argMin`, `argMax`, `sumMap`, `maxMap`) can do.
 
 mod batch;
