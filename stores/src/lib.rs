@@ -5,6 +5,7 @@
 //! - [`log`]: the log on fjall
 //! - [`objects`]: the object store, over the `object_store` crate
 //! - [`views`]: the speed views on fjall
+//! - [`analytics`]: what batch has published, as Parquet in the object store
 //! - [`faulty`]: decorators that inject faults · [`conformance`]: one suite per port
 //!
 //! # Never
@@ -12,6 +13,7 @@
 //! definition or an aggregate; it stores records, objects and states, and says what went wrong in terms of
 //! [`PortError`](tideline_common::ports::PortError).
 
+pub mod analytics;
 pub mod clock;
 pub mod conformance;
 mod disk;

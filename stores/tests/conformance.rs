@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use tideline_common::ports::{Log, Objects, SpeedViews};
+use tideline_common::ports::{Analytics, Log, Objects, SpeedViews};
+use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
+use tideline_stores::conformance::analytics::{AnalyticsFixture, Publication, publish_to_lake};
 use tideline_stores::conformance::{self, Fixture};
-use tideline_stores::faulty::{Faults, FaultyLog, FaultyObjects, FaultyViews};
+use tideline_stores::faulty::{Faults, FaultyAnalytics, FaultyLog, FaultyObjects, FaultyViews};
 use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
 use tideline_stores::objects::ObjectStoreObjects;
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
@@ -93,4 +95,51 @@ async fn the_embedded_views() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_views_behind_no_faults() {
     conformance::views::suite(|| Folder::new(true)).await;
+}
+
+/// Analytics over a lake; `faulty` puts decorators around them.
+struct Lake {
+    objects: Arc<dyn Objects>,
+    faulty: bool,
+    _folder: Option<TempDir>,
+}
+
+impl Lake {
+    fn folder(faulty: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Arc::new(ObjectStoreObjects::local(folder.path(), 0).unwrap());
+        Self { objects, faulty, _folder: Some(folder) }
+    }
+
+    fn memory() -> Self {
+        Self { objects: Arc::new(ObjectStoreObjects::memory()), faulty: false, _folder: None }
+    }
+}
+
+#[async_trait]
+impl AnalyticsFixture for Lake {
+    async fn open(&mut self) -> Arc<dyn Analytics> {
+        let config = ParquetAnalyticsConfig::default();
+        let analytics: Arc<dyn Analytics> = Arc::new(ParquetAnalytics::new(self.objects.clone(), config));
+        if self.faulty { Arc::new(FaultyAnalytics::new(analytics, Faults::new(1))) } else { analytics }
+    }
+
+    async fn publish(&mut self, publication: &Publication) {
+        publish_to_lake(&*self.objects, publication).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_in_a_folder() {
+    conformance::analytics::suite(|| Lake::folder(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_in_a_folder_behind_no_faults() {
+    conformance::analytics::suite(|| Lake::folder(true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_in_an_object_store() {
+    conformance::analytics::suite(Lake::memory).await;
 }

@@ -5,6 +5,7 @@
 //! was expected; the tests of an adapter call it.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a suite is a test: it reports by panicking")]
 
+pub mod analytics;
 pub mod log;
 pub mod objects;
 pub mod views;

@@ -1,0 +1,3 @@
+//! Analytics: what the batch layer has published.
+
+pub mod parquet;
