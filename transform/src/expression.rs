@@ -156,9 +156,16 @@ fn parse(sql: &str, schema: &Schema) -> Result<(Expr, DataType), ExpressionError
     let friendly = |error: polars::error::PolarsError| message::friendly(&error, sql, schema);
     let frame = context.execute(&statement).map_err(friendly)?;
     let not_row_wise = || ExpressionError { message: message::NOT_ROW_WISE.to_owned(), at: None };
-    let expression = match &frame.logical_plan {
-        DslPlan::Select { expr, input, .. } if matches!(**input, DslPlan::DataFrameScan { .. }) => match &expr[..] {
-            [expression] => expression.clone(),
+    let expression = match unresolved(&frame.logical_plan) {
+        DslPlan::Select { expr, input, .. } => match (&expr[..], unresolved(input)) {
+            ([expression], DslPlan::DataFrameScan { .. }) => expression.clone(),
+            // What has no column, such as a constant, becomes one first.
+            ([_], DslPlan::HStack { exprs, input, .. })
+                if exprs.len() == 1 && matches!(unresolved(input), DslPlan::DataFrameScan { .. }) =>
+            {
+                exprs[0].clone()
+            }
+            ([_], _) => return Err(not_row_wise()),
             _ => return Err(ExpressionError { message: "must be one expression".to_owned(), at: None }),
         },
         _ => return Err(not_row_wise()),
@@ -176,6 +183,14 @@ fn parse(sql: &str, schema: &Schema) -> Result<(Expr, DataType), ExpressionError
 }
 
 const PREFIX: &str = "(";
+
+/// The plan as it was before its schema was asked for.
+fn unresolved(plan: &DslPlan) -> &DslPlan {
+    match plan {
+        DslPlan::IR { dsl, .. } => unresolved(dsl),
+        plan => plan,
+    }
+}
 
 /// The type of `expression`, and whether it is row-wise.
 fn resolve(expression: Expr, schema: &Schema) -> Result<(DataType, bool), polars::error::PolarsError> {

@@ -1,0 +1,124 @@
+//! SQL in definitions.
+
+use tideline_common::plan::{ExpressionError, ExpressionTypes, Field};
+use tideline_common::value::Type;
+use tideline_transform::{SourceTransform, SqlTypes, sql};
+
+use crate::plans::{field, plan};
+
+fn columns() -> Vec<Field> {
+    vec![
+        field("text", Type::String),
+        field("n", Type::Int),
+        field("x", Type::Float),
+        field("ok", Type::Bool),
+        field("tags", Type::Strings),
+        field("event_time", Type::Timestamp),
+    ]
+}
+
+fn type_of(sql: &str) -> Result<Type, ExpressionError> {
+    SqlTypes.type_of(sql, &columns())
+}
+
+#[test]
+fn types() {
+    let cases = [
+        ("text", Type::String),
+        ("n + 1", Type::Int),
+        ("n + 1.5", Type::Float),
+        ("n / 2.0", Type::Float),
+        ("x > 0 AND ok", Type::Bool),
+        ("length(text)", Type::Int),
+        ("text || 'a' || CAST(n AS VARCHAR)", Type::String),
+        ("CASE WHEN n > 0 THEN 'up' ELSE 'down' END", Type::String),
+        ("COALESCE(x, 0.0)", Type::Float),
+        ("vader(text)", Type::Float),
+        ("label(vader(text))", Type::String),
+        ("label(0.5)", Type::String),
+        ("cashtags(text)", Type::Strings),
+        ("tags", Type::Strings),
+        ("time_bucket('1h', event_time)", Type::Timestamp),
+        ("event_time", Type::Timestamp),
+        ("1", Type::Int),
+        ("'constant'", Type::String),
+        ("text IS NOT NULL -- a remark", Type::Bool),
+        ("text LIKE 'a%'", Type::Bool),
+        ("n IN (1, 2)", Type::Bool),
+    ];
+    for (sql, ty) in cases {
+        assert_eq!(type_of(sql), Ok(ty), "{sql}");
+    }
+}
+
+#[test]
+fn errors_speak_of_the_expression() {
+    let cases = [
+        ("veder(text)", "did you mean `vader`?"),
+        ("frobnicate(text)", "unknown function `frobnicate`"),
+        ("txt", "did you mean `text`?"),
+        ("sum(n)", "row-wise"),
+        ("lag(n) OVER (ORDER BY n)", "row-wise"),
+        ("vader(n)", "`vader` takes a string, not int"),
+        ("vader(text, n)", "`vader` takes 1 arguments, not 2"),
+        ("label(text)", "`label` takes a number, not string"),
+        ("n +", ""),
+        ("n, x", ""),
+        ("n) , (x", "one expression"),
+        ("n FROM rows; DROP TABLE rows", ""),
+        ("", ""),
+    ];
+    for (sql, part) in cases {
+        let error = type_of(sql).expect_err(sql);
+        assert!(error.message.contains(part), "{sql}: {}", error.message);
+        assert!(!error.message.contains("FAILED HERE") && !error.message.contains("resolv"), "{}", error.message);
+    }
+    assert_eq!(type_of("n + veder(text)").unwrap_err().at, Some(4));
+}
+
+#[test]
+fn a_plan_with_a_bad_expression_is_refused() {
+    let mut plan = plan();
+    plan.tables[1].columns[0].sql = "veder(text)".to_owned();
+    let error = SourceTransform::new(&plan, "s").unwrap_err().to_string();
+    assert!(error.contains("table `tags`, `score`") && error.contains("vader"), "{error}");
+    plan.tables[1].columns[0].sql = "text".to_owned();
+    assert!(SourceTransform::new(&plan, "s").is_err(), "a text is no score");
+    assert!(SourceTransform::new(&plan, "nothing").is_err());
+}
+
+#[test]
+fn free_sql_knows_the_functions() {
+    let rows = polars::df!("text" => ["I love $TSLA and $AAPL", "meh"]).unwrap();
+    let mut context = sql::context(vec![("rows".to_owned(), polars::prelude::IntoLazy::lazy(rows))]);
+    let found = context.execute("SELECT UNNEST(cashtags(text)) AS symbol FROM rows WHERE vader(text) > 0.5");
+    let found = found.unwrap().collect().unwrap();
+    let symbols: Vec<_> = found.column("symbol").unwrap().str().unwrap().iter().flatten().collect();
+    assert_eq!(symbols, ["TSLA", "AAPL"]);
+}
+
+#[test]
+fn columns_of_a_statement() {
+    let columns = columns();
+    let tables = [("rows", columns.as_slice())];
+    let found = SqlTypes.columns_of("SELECT text AS topic, AVG(x) AS mean FROM rows GROUP BY text", &tables);
+    assert_eq!(found, Ok(Some(vec![field("topic", Type::String), field("mean", Type::Float)])));
+    assert!(SqlTypes.columns_of("SELECT nothing FROM rows", &tables).is_err());
+    assert!(SqlTypes.columns_of("SELECT text FROM elsewhere", &tables).is_err());
+}
+
+#[test]
+fn time_buckets_begin_before_1970_too() {
+    let plan = {
+        let mut plan = plan();
+        plan.tables[0].columns[0].sql = "CAST(time_bucket('10s', event_time) AS BIGINT)".to_owned();
+        plan.tables[0].columns[0].ty = Type::Int;
+        plan
+    };
+    let source = SourceTransform::new(&plan, "s").unwrap();
+    let records = [crate::plans::record(0, r#"{"at": -1}"#), crate::plans::record(1, r#"{"at": 19}"#)];
+    let rows = source.decode(0, &records).unwrap().rows;
+    let rows = source.table_rows("rows", &rows).unwrap();
+    let buckets: Vec<_> = rows.column("text").unwrap().i64().unwrap().iter().flatten().collect();
+    assert_eq!(buckets, [-10_000_000, 10_000_000]);
+}

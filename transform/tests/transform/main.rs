@@ -1,0 +1,9 @@
+//! The transform as its callers see it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod decoding;
+mod expressions;
+mod frames;
+mod plans;
+mod states;
+mod steps;
