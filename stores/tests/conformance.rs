@@ -125,7 +125,8 @@ impl AnalyticsFixture for Lake {
     }
 
     async fn publish(&mut self, publication: &Publication) {
-        publish_to_lake(&*self.objects, publication).await;
+        // Small row groups, so that reads go over more than one.
+        publish_to_lake(&*self.objects, publication, 4).await;
     }
 }
 

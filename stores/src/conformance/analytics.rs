@@ -43,15 +43,15 @@ pub trait AnalyticsFixture: Send {
     async fn publish(&mut self, publication: &Publication);
 }
 
-/// Publishes to a lake: Parquet files, and a manifest that names them.
-pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication) {
+/// Publishes to a lake: Parquet files in groups of `row_group` rows, and a manifest that names them.
+pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication, row_group: usize) {
     let version = publication.version;
     let mut manifest = Manifest { version, run: format!("run-{version}"), ..Manifest::default() };
     for (view, parts) in &publication.views {
         let mut files = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             let path = format!("gold/{}/{}/{version}-{n}.parquet", view.name, view.version);
-            files.push(put(objects, path, states_to_frame(view, part).unwrap(), &part.panes).await);
+            files.push(put(objects, row_group, path, states_to_frame(view, part).unwrap(), &part.panes).await);
         }
         let (plan, key, fields) = (view.version.clone(), view.key.clone(), view.fields.clone());
         manifest.views.insert(view.name.clone(), ViewFiles { plan, through: None, key, fields, files });
@@ -68,7 +68,7 @@ pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication) {
             columns.push(Column::Int(part.sequences.iter().map(|s| Some(*s)).collect()));
             columns.push(Column::Int(part.ordinals.iter().map(|o| Some(i64::from(*o))).collect()));
             let path = format!("silver/{table}/{version}-{n}.parquet");
-            files.push(put(objects, path, columns_to_frame(&fields, &columns).unwrap(), &part.times).await);
+            files.push(put(objects, row_group, path, columns_to_frame(&fields, &columns).unwrap(), &part.times).await);
         }
         manifest.tables.insert(table.clone(), TableFiles { plan: "1".to_owned(), files });
     }
@@ -76,7 +76,7 @@ pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication) {
         let mut files = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             let path = format!("gold/_reports/{report}/{version}-{n}.parquet");
-            let file = put(objects, path, columns_to_frame(columns, part).unwrap(), &[]).await;
+            let file = put(objects, row_group, path, columns_to_frame(columns, part).unwrap(), &[]).await;
             files.push(ReportFile { path: file.path, rows: file.rows });
         }
         let rows = files.iter().map(|f| f.rows).sum();
@@ -87,10 +87,15 @@ pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication) {
     objects.put_if_absent(&manifest_path(version), Bytes::from(bytes)).await.unwrap();
 }
 
-async fn put(objects: &dyn Objects, path: String, mut frame: DataFrame, times: &[Timestamp]) -> TimedFile {
+async fn put(
+    objects: &dyn Objects,
+    row_group: usize,
+    path: String,
+    mut frame: DataFrame,
+    times: &[Timestamp],
+) -> TimedFile {
     let mut bytes = Vec::new();
-    // Small row groups, so that reads go over more than one.
-    ParquetWriter::new(&mut bytes).with_row_group_size(Some(4)).finish(&mut frame).unwrap();
+    ParquetWriter::new(&mut bytes).with_row_group_size(Some(row_group)).finish(&mut frame).unwrap();
     objects.put(&path, Bytes::from(bytes)).await.unwrap();
     let bound = |time: Option<&Timestamp>| time.copied().unwrap_or_default();
     let (min_time, max_time) = (bound(times.iter().min()), bound(times.iter().max()));

@@ -87,3 +87,71 @@ async fn a_file_that_is_missing_or_damaged_is_named() {
         }
     }
 }
+
+/// Prints what reads cost here; asserts nothing about time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn measure_reads() {
+    use std::time::Instant;
+
+    use tideline_common::ports::KeySelector;
+    use tideline_common::state::{Input, Rule, StateField};
+    use tideline_common::time::Span;
+    use tideline_common::value::Value;
+
+    let folder = tempfile::tempdir().unwrap();
+    let objects: Arc<dyn Objects> = Arc::new(ObjectStoreObjects::local(folder.path(), 0).unwrap());
+    let field = |name: &str| StateField {
+        name: name.to_owned(),
+        rule: Rule::Sum,
+        ty: Type::Int,
+        input: Input::One,
+        table: String::new(),
+        argument: None,
+    };
+    let view = ViewSchema {
+        name: "v".to_owned(),
+        version: "1".to_owned(),
+        key: vec![Field { name: "k".to_owned(), ty: Type::Int }],
+        fields: vec![field("a"), field("b")],
+        pane: Span(1),
+        ttl: None,
+    };
+    let key = |k: i64| Key::of(&[Value::Int(k)]);
+    // Ten files of 50 panes of 1,000 keys.
+    let part = |n: i64| {
+        let mut batch = StateBatch::new(&view.fields);
+        for k in 0..1_000 {
+            for p in n * 50..(n + 1) * 50 {
+                batch.push_identity(key(k).as_bytes(), Timestamp(p));
+            }
+        }
+        batch
+    };
+    let publication = crate::conformance::analytics::Publication {
+        version: 1,
+        views: vec![(view.clone(), (0..10).map(part).collect())],
+        ..Default::default()
+    };
+    crate::conformance::analytics::publish_to_lake(&*objects, &publication, 4_096).await;
+    let analytics = ParquetAnalytics::new(objects, ParquetAnalyticsConfig::default());
+    let manifest = analytics.current().await.unwrap().unwrap();
+    let query = |keys, to, max_rows| PaneQuery { keys, from: Timestamp(0), to: Timestamp(to), max_rows };
+    for round in ["first", "again"] {
+        let start = Instant::now();
+        analytics.current().await.unwrap();
+        println!("{round}: current, nothing new: {:?}", start.elapsed());
+        let start = Instant::now();
+        let one = analytics.panes(&manifest, &view, &query(KeySelector::One(key(7)), 500, 1)).await.unwrap();
+        println!("{round}: 500 panes of one key out of 500,000: {:?}", start.elapsed());
+        assert_eq!(one.panes.len(), 500);
+        let start = Instant::now();
+        let between = analytics.panes_between(&manifest, &view, Timestamp(100), Timestamp(200)).await.unwrap();
+        println!("{round}: 100,000 panes of all keys: {:?}", start.elapsed());
+        assert_eq!(between.len(), 100_000);
+        let start = Instant::now();
+        let page =
+            analytics.panes(&manifest, &view, &query(KeySelector::All { after: None }, 500, 1_000)).await.unwrap();
+        println!("{round}: a page of 1,000 rows: {:?}", start.elapsed());
+        assert_eq!(page.panes.len(), 1_000);
+    }
+}
