@@ -70,7 +70,11 @@ pub struct Interval {
 }
 
 pub(crate) fn bound<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    if *at == Timestamp::MIN || *at == Timestamp::MAX { serializer.serialize_none() } else { serializer.collect_str(at) }
+    if *at == Timestamp::MIN || *at == Timestamp::MAX {
+        serializer.serialize_none()
+    } else {
+        serializer.collect_str(at)
+    }
 }
 
 impl Interval {
@@ -192,7 +196,13 @@ mod tests {
     #[test]
     fn a_layer_alone_answers_for_everything() {
         let panes = Interval::new(Timestamp(0), Timestamp(100)).unwrap();
-        assert_eq!(Split::of(Layer::Speed, panes, Some(Timestamp(50)), Span(10)), Split { batch: None, speed: Some(panes) });
-        assert_eq!(Split::of(Layer::Batch, panes, Some(Timestamp(50)), Span(10)), Split { batch: Some(panes), speed: None });
+        assert_eq!(
+            Split::of(Layer::Speed, panes, Some(Timestamp(50)), Span(10)),
+            Split { batch: None, speed: Some(panes) }
+        );
+        assert_eq!(
+            Split::of(Layer::Batch, panes, Some(Timestamp(50)), Span(10)),
+            Split { batch: Some(panes), speed: None }
+        );
     }
 }

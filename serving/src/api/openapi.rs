@@ -68,14 +68,18 @@ fn query_parameter(param: &Param) -> Json {
 fn describe(operation: &Operation) -> Json {
     let mut responses: Map<String, Json> = Map::new();
     let mut add = |status: u16, media: &str, schema: Json, text: &str| {
-        let response = responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text, "content": {} }));
+        let response =
+            responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text, "content": {} }));
         if let Some(known) = response.get("description").and_then(Json::as_str).filter(|known| !known.contains(text)) {
             response["description"] = format!("{known} · {text}").into();
         }
         response["content"][media] = json!({ "schema": schema });
     };
     for (status, media, schema) in &operation.answers {
-        let schema = schema.map_or_else(|| json!({ "type": "string" }), |name| json!({ "$ref": format!("#/components/schemas/{name}") }));
+        let schema = schema.map_or_else(
+            || json!({ "type": "string" }),
+            |name| json!({ "$ref": format!("#/components/schemas/{name}") }),
+        );
         add(*status, media, schema, if *status < 300 { "The answer" } else { "Not ready" });
     }
     for (kind, status, title) in KINDS {

@@ -62,8 +62,11 @@ pub struct Problem {
 impl Problem {
     /// A problem of one of [`KINDS`]; any other kind is `internal`.
     pub fn new(kind: &str, detail: impl Into<String>) -> Self {
-        let (kind, status, title) =
-            KINDS.iter().find(|(slug, ..)| *slug == kind).copied().unwrap_or(("internal", 500, "Something failed inside"));
+        let (kind, status, title) = KINDS.iter().find(|(slug, ..)| *slug == kind).copied().unwrap_or((
+            "internal",
+            500,
+            "Something failed inside",
+        ));
         Self {
             kind: format!("urn:tideline:problem:{kind}"),
             title,

@@ -48,7 +48,11 @@ impl Query {
         // In a query string a `+` is a space: an offset of `+01:00` that was not escaped is still understood.
         let text = if text.contains('T') { text.replace(' ', "+") } else { text };
         let time = Timestamp::parse(&text).map_err(|error| invalid(name, format!("cannot be read: {error}")))?;
-        if (TIMES.0..=TIMES.1).contains(&time.0) { Ok(Some(time)) } else { Err(invalid(name, "is not in the years 1 to 9999")) }
+        if (TIMES.0..=TIMES.1).contains(&time.0) {
+            Ok(Some(time))
+        } else {
+            Err(invalid(name, "is not in the years 1 to 9999"))
+        }
     }
 
     /// Takes a span of time.

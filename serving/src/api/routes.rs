@@ -51,13 +51,34 @@ pub(crate) struct Route {
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
 
-const LAYER: Param = Param { name: "layer", text: "Which layer answers; default merged.", kind: Kind::OneOf(&["merged", "speed", "batch"]) };
-const FORMAT: Param = Param { name: "format", text: "How the answer is written; default json.", kind: Kind::OneOf(&["json", "csv"]) };
+const LAYER: Param = Param {
+    name: "layer",
+    text: "Which layer answers; default merged.",
+    kind: Kind::OneOf(&["merged", "speed", "batch"]),
+};
+const FORMAT: Param =
+    Param { name: "format", text: "How the answer is written; default json.", kind: Kind::OneOf(&["json", "csv"]) };
 const LIMIT: Param = Param { name: "limit", text: "Rows at most; default 1000.", kind: Kind::Number(1, 100_000) };
-const CURSOR: Param = Param { name: "cursor", text: "Goes on after the page that gave it. All other parameters but `limit` must be the same.", kind: Kind::Text };
-const KEY: Param = Param { name: "key", text: "One key: the value of the only key column as it is, or the values of several with commas between them (`\\,` is a comma, `\\\\` a backslash). `\\N` is null.", kind: Kind::Text };
-const KEY_COLUMN: Param = Param { name: "key.column", text: "One key by its columns: `key.<column>=value`, once for each key column.", kind: Kind::Further };
-const WINDOW: Param = Param { name: "window", text: "Size of the windows, any multiple of the pane, such as 5m or 1h30m; default: the declared one.", kind: Kind::Span };
+const CURSOR: Param = Param {
+    name: "cursor",
+    text: "Goes on after the page that gave it. All other parameters but `limit` must be the same.",
+    kind: Kind::Text,
+};
+const KEY: Param = Param {
+    name: "key",
+    text: "One key: the value of the only key column as it is, or the values of several with commas between them (`\\,` is a comma, `\\\\` a backslash). `\\N` is null.",
+    kind: Kind::Text,
+};
+const KEY_COLUMN: Param = Param {
+    name: "key.column",
+    text: "One key by its columns: `key.<column>=value`, once for each key column.",
+    kind: Kind::Further,
+};
+const WINDOW: Param = Param {
+    name: "window",
+    text: "Size of the windows, any multiple of the pane, such as 5m or 1h30m; default: the declared one.",
+    kind: Kind::Span,
+};
 
 impl Operation {
     fn new(method: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
@@ -92,9 +113,23 @@ fn route(path: &'static str, methods: MethodRouter<Api>, operations: impl IntoIt
 /// All routes.
 pub(crate) fn routes() -> Vec<Route> {
     let op = Operation::new;
-    let mut append = op("post", "appendRecords", "topics", "Appends the lines of an NDJSON body to a topic; they are durable when this answers")
-        .answers(200, JSON, "Appended")
-        .problems(&["invalid-body", "unknown-topic", "body-timeout", "record-too-large", "body-too-large", "unsupported-encoding", "full", "unavailable"]);
+    let mut append = op(
+        "post",
+        "appendRecords",
+        "topics",
+        "Appends the lines of an NDJSON body to a topic; they are durable when this answers",
+    )
+    .answers(200, JSON, "Appended")
+    .problems(&[
+        "invalid-body",
+        "unknown-topic",
+        "body-timeout",
+        "record-too-large",
+        "body-too-large",
+        "unsupported-encoding",
+        "full",
+        "unavailable",
+    ]);
     append.ndjson = true;
     vec![
         route("/v1/topics/{topic}", post(topics::append), [append]),

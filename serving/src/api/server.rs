@@ -1,7 +1,7 @@
 //! Runs the API on a listener, with bounds on connections and on the time to end.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;

@@ -51,7 +51,8 @@ pub(crate) async fn append(
     }
     // Decoding took gzip off; whatever is left here nobody can read.
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        let detail = format!("`{}` is not supported: send gzip or nothing", String::from_utf8_lossy(encoding.as_bytes()));
+        let detail =
+            format!("`{}` is not supported: send gzip or nothing", String::from_utf8_lossy(encoding.as_bytes()));
         return Err(Problem::new("unsupported-encoding", detail));
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -85,7 +86,10 @@ fn refused(error: PortError, topic: &str, topics: Vec<String>) -> Problem {
         PortError::NotFound { .. } => QueryError::unknown(Thing::Topic, topic, topics).into(),
         PortError::Full { .. } => {
             tracing::warn!(%error, topic, "the log has no room");
-            Problem::new("full", "the log has no room for these records; none of this request's answer is promised, send it again later")
+            Problem::new(
+                "full",
+                "the log has no room for these records; none of this request's answer is promised, send it again later",
+            )
         }
         error => QueryError::port("the log", error).into(),
     }
@@ -109,19 +113,28 @@ async fn read(api: &Api, body: Body, length: Option<usize>) -> ApiResult<(Vec<By
             Ok(None) => break,
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a body could not be read");
-                return Err(Problem::new("invalid-body", "the body ended early or its gzip is damaged; nothing was appended"));
+                return Err(Problem::new(
+                    "invalid-body",
+                    "the body ended early or its gzip is damaged; nothing was appended",
+                ));
             }
             Ok(Some(Ok(chunk))) => chunk,
         };
         if buffer.len() + chunk.len() > config.max_body_bytes {
-            let detail = format!("a body may have {} bytes; nothing was appended: send less at once", config.max_body_bytes);
+            let detail =
+                format!("a body may have {} bytes; nothing was appended: send less at once", config.max_body_bytes);
             return Err(Problem::new("body-too-large", detail));
         }
         buffer.extend_from_slice(&chunk);
         let permits = buffer.len().div_ceil(PERMIT_BYTES) - held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if permits > 0 {
             let more = api.bodies.clone().try_acquire_many_owned(u32::try_from(permits).unwrap_or(u32::MAX));
-            let more = more.map_err(|_| Problem::new("overloaded", "too many bytes are being taken in at once; nothing was appended: send it again later"))?;
+            let more = more.map_err(|_| {
+                Problem::new(
+                    "overloaded",
+                    "too many bytes are being taken in at once; nothing was appended: send it again later",
+                )
+            })?;
             match &mut held {
                 Some(held) => held.merge(more),
                 None => held = Some(more),
@@ -135,7 +148,8 @@ async fn read(api: &Api, body: Body, length: Option<usize>) -> ApiResult<(Vec<By
 }
 
 fn too_long(line: u64, max: usize) -> Problem {
-    let detail = format!("line {line} is longer than {max} bytes, the most that a record may have; nothing was appended");
+    let detail =
+        format!("line {line} is longer than {max} bytes, the most that a record may have; nothing was appended");
     Problem::new("record-too-large", detail).line(line)
 }
 

@@ -251,7 +251,8 @@ impl Serialize for RowsAnswer {
 
 impl Serialize for TopAnswer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = |at: usize| RowJson { key: &self.key, columns: &self.columns, row: &self.rows[at], rank: Some(at + 1) };
+        let row =
+            |at: usize| RowJson { key: &self.key, columns: &self.columns, row: &self.rows[at], rank: Some(at + 1) };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("view", &self.view)?;
         map.serialize_entry("by", &self.by)?;

@@ -47,7 +47,10 @@ fn decode(query: &str, cursor: &str) -> Option<Vec<u8>> {
 }
 
 fn refused() -> QueryError {
-    QueryError::parameter("cursor", "is not one of this query: give the cursor of its last page with the same parameters, only `limit` may differ")
+    QueryError::parameter(
+        "cursor",
+        "is not one of this query: give the cursor of its last page with the same parameters, only `limit` may differ",
+    )
 }
 
 impl Place {

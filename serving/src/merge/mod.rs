@@ -24,9 +24,7 @@ use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::{Analytics, Clock, PortResult, SpeedViews};
 
-pub use answer::{
-    LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer,
-};
+pub use answer::{LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer};
 pub use request::{
     DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
 };

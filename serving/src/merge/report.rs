@@ -4,11 +4,11 @@ use tideline_common::plan::ReportPlan;
 use tideline_common::ports::{PortError, ReportQuery};
 use tideline_common::value::Value;
 
+use super::Reader;
 use super::answer::ReportAnswer;
 use super::cursor;
 use super::request::{DEFAULT_LIMIT, MAX_LIMIT, ReportRequest, checked_limit};
 use super::snapshot::manifest_ref;
-use super::Reader;
 use crate::boundary::Layer;
 use crate::error::{QueryError, Thing};
 
@@ -62,17 +62,15 @@ impl Reader {
             filters.push((name.clone(), value));
         }
         let query = ReportQuery { filters, offset, limit };
-        let page = match tokio::time::timeout(
-            self.config.layer_timeout,
-            self.analytics.report(manifest, &plan.name, &query),
-        )
-        .await
-        {
-            Ok(Ok(page)) => page,
-            Ok(Err(PortError::NotFound { .. })) => return Err(not_published()),
-            Ok(Err(error)) => return Err(QueryError::port("the batch layer", error)),
-            Err(_) => return Err(QueryError::Timeout { seconds: self.config.layer_timeout.as_secs() }),
-        };
+        let page =
+            match tokio::time::timeout(self.config.layer_timeout, self.analytics.report(manifest, &plan.name, &query))
+                .await
+            {
+                Ok(Ok(page)) => page,
+                Ok(Err(PortError::NotFound { .. })) => return Err(not_published()),
+                Ok(Err(error)) => return Err(QueryError::port("the batch layer", error)),
+                Err(_) => return Err(QueryError::Timeout { seconds: self.config.layer_timeout.as_secs() }),
+            };
         let next = offset.saturating_add(page.rows.len() as u64);
         Ok(ReportAnswer {
             report: plan.name.clone(),

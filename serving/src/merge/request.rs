@@ -173,7 +173,11 @@ fn arity(columns: &[Field], given: usize) -> QueryError {
     let message = if names.is_empty() {
         "there are no key columns: leave the key out".to_owned()
     } else {
-        format!("the key has {} ({}), {given} given; a comma within a value is written `\\,`", count(names.len(), "column"), names.join(", "))
+        format!(
+            "the key has {} ({}), {given} given; a comma within a value is written `\\,`",
+            count(names.len(), "column"),
+            names.join(", ")
+        )
     };
     QueryError::parameter("key", message)
 }
@@ -192,7 +196,12 @@ fn split(text: &str) -> Result<Vec<Option<String>>, QueryError> {
             Some('\\') => match letters.next() {
                 Some('N') if part.is_empty() && !null => null = true,
                 Some(letter @ (',' | '\\')) => part.push(letter),
-                _ => return Err(QueryError::parameter("key", "after a backslash comes a comma, a backslash or N (null)")),
+                _ => {
+                    return Err(QueryError::parameter(
+                        "key",
+                        "after a backslash comes a comma, a backslash or N (null)",
+                    ));
+                }
             },
             letter @ (Some(',') | None) => {
                 let text = std::mem::take(&mut part);
@@ -209,7 +218,10 @@ fn split(text: &str) -> Result<Vec<Option<String>>, QueryError> {
     }
 }
 
-fn by_column<'a>(columns: &'a [Field], pairs: &[(String, String)]) -> Result<Vec<(&'a Field, Option<String>)>, QueryError> {
+fn by_column<'a>(
+    columns: &'a [Field],
+    pairs: &[(String, String)],
+) -> Result<Vec<(&'a Field, Option<String>)>, QueryError> {
     for (at, (name, _)) in pairs.iter().enumerate() {
         let parameter = format!("key.{name}");
         if !columns.iter().any(|field| field.name == *name) {
@@ -225,7 +237,9 @@ fn by_column<'a>(columns: &'a [Field], pairs: &[(String, String)]) -> Result<Vec
         .iter()
         .map(|field| match pairs.iter().find(|(name, _)| *name == field.name) {
             Some((_, text)) => Ok((field, whole(text))),
-            None => Err(QueryError::parameter(format!("key.{}", field.name), "missing: a key needs all of its columns")),
+            None => {
+                Err(QueryError::parameter(format!("key.{}", field.name), "missing: a key needs all of its columns"))
+            }
         })
         .collect()
 }
@@ -244,7 +258,9 @@ mod tests {
     #[test]
     fn texts_become_keys() {
         let one = fields(&[Type::String]);
-        let key = |text: &str, fields: &[Field]| KeyFilter::Text(text.to_owned()).resolve(fields).unwrap().unwrap().values().unwrap();
+        let key = |text: &str, fields: &[Field]| {
+            KeyFilter::Text(text.to_owned()).resolve(fields).unwrap().unwrap().values().unwrap()
+        };
         assert_eq!(key("a,b\\", &one), [Value::String("a,b\\".into())]);
         assert_eq!(key("\\N", &one), [Value::Null]);
         let two = fields(&[Type::String, Type::Int]);

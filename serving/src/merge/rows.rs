@@ -47,8 +47,8 @@ impl From<LayerDown> for Stop {
     }
 }
 
-/// Panes of the windows that begin in `starts`.
-fn panes_of(starts: Interval, window: Window) -> Interval {
+/// Panes of the windows that begin in `starts`; `None` when no window begins there.
+fn panes_of(starts: Interval, window: Window) -> Option<Interval> {
     let from = if starts.from == Timestamp::MIN { starts.from } else { starts.from.ceil(window.slide) };
     let to = if starts.to == Timestamp::MAX {
         starts.to
@@ -56,14 +56,13 @@ fn panes_of(starts: Interval, window: Window) -> Interval {
         // The last start before `to`, and all of its window.
         starts.to.minus(Span(1)).floor(window.slide).plus(window.size)
     };
-    Interval { from, to: to.max(from) }
+    Interval::new(from, to)
 }
 
 /// The windows to list, from a request's bounds.
 pub(crate) fn checked_starts(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Interval, QueryError> {
     let (from, to) = (from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX));
-    Interval::new(from, to)
-        .ok_or_else(|| QueryError::parameter("to", format!("{to} is not later than `from`, {from}")))
+    Interval::new(from, to).ok_or_else(|| QueryError::parameter("to", format!("{to} is not later than `from`, {from}")))
 }
 
 impl Reader {
@@ -97,8 +96,10 @@ impl Reader {
         };
 
         let snapshot = self.snapshot(request.layer).await?;
-        let mut parts =
-            snapshot.split(&self.plan, plan, request.layer, panes_of(starts, window), request.boundary);
+        let mut parts = match panes_of(starts, window) {
+            Some(panes) => snapshot.split(&self.plan, plan, request.layer, panes, request.boundary),
+            None => snapshot.nothing(plan, request.boundary),
+        };
         let (rows, last) = loop {
             // A layer that fails in the middle makes the whole answer start again without it, so that what is
             // missing is the same for all of its rows.
@@ -181,7 +182,7 @@ impl Reader {
         read: &mut usize,
     ) -> Result<(), Stop> {
         let Query { plan, schema, window, limit, .. } = run.query;
-        let panes = panes_of(starts, *window);
+        let Some(panes) = panes_of(starts, *window) else { return Ok(()) };
         let part = |whole: Option<Interval>| {
             whole.and_then(|whole| Interval::new(whole.from.max(panes.from), whole.to.min(panes.to)))
         };
@@ -189,7 +190,10 @@ impl Reader {
         let mut speed = LayerPages::new(Layer::Speed, part(split.speed), keys, schema);
         // Panes that the wanted rows come to at least, so that a small answer reads a small page.
         let per_row = usize::try_from(window.slide.0 / plan.pane.0).unwrap_or(usize::MAX);
-        let page_rows = limit.saturating_mul(per_row).saturating_add(1).clamp(4_096.min(self.config.page_rows), self.config.page_rows);
+        let page_rows = limit
+            .saturating_mul(per_row)
+            .saturating_add(1)
+            .clamp(4_096.min(self.config.page_rows), self.config.page_rows);
         let (mut key, mut slots) = (Vec::new(), Vec::new());
         loop {
             batch.fill(self, manifest, schema, page_rows, read).await?;

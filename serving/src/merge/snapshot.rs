@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::PortError;
-use tideline_common::position::Shard;
 use tideline_common::ports::Progress;
+use tideline_common::position::Shard;
 use tideline_common::time::{Span, Timestamp};
 use tideline_common::watermark::{Watermark, combine};
 
@@ -50,15 +50,31 @@ impl Snapshot {
         if files.plan == view.version { files.through } else { None }
     }
 
+    /// The parts of an answer that needs no panes.
+    pub(crate) fn nothing(&self, view: &ViewPlan, moved: Option<Timestamp>) -> Parts {
+        let split = Split { batch: None, speed: None };
+        Parts { through: moved.or_else(|| self.through(view)), split, missing: Vec::new() }
+    }
+
     /// Splits `panes` of a view between the layers. `moved` puts the boundary elsewhere.
-    pub(crate) fn split(&self, plan: &Plan, view: &ViewPlan, layer: Layer, panes: Interval, moved: Option<Timestamp>) -> Parts {
+    pub(crate) fn split(
+        &self,
+        plan: &Plan,
+        view: &ViewPlan,
+        layer: Layer,
+        panes: Interval,
+        moved: Option<Timestamp>,
+    ) -> Parts {
         let through = moved.or_else(|| self.through(view));
         let mut split = Split::of(layer, panes, through, view.pane);
         let mut missing = Vec::new();
         if layer == Layer::Merged && self.unknown.is_some() && moved.is_none() {
             missing.push(Missing { layer: Layer::Batch, panes, reason: Reason::BoundaryUnknown });
         }
-        if layer == Layer::Merged && moved.is_none() && let Some(expired) = self.expired(plan, view, split) {
+        if layer == Layer::Merged
+            && moved.is_none()
+            && let Some(expired) = self.expired(plan, view, split)
+        {
             if self.batch_has_all(view) {
                 split = Split::batch_only(panes);
             } else {
@@ -107,9 +123,8 @@ impl Snapshot {
                 positions.speed.insert(source.clone(), taken);
                 newest = newest.max(shards().filter_map(|(_, progress)| progress.last_appended).max());
             }
-            let mut marks: Vec<Watermark> = shards()
-                .map(|(_, p)| Watermark { highest: p.highest, last_appended: p.last_appended })
-                .collect();
+            let mut marks: Vec<Watermark> =
+                shards().map(|(_, p)| Watermark { highest: p.highest, last_appended: p.last_appended }).collect();
             if let Some(progress) = self.manifest.as_ref().and_then(|m| m.sources.get(source)) {
                 if split.batch.is_some() {
                     positions.batch.insert(source.clone(), progress.positions.clone());

@@ -109,7 +109,11 @@ impl Reader {
             match self.read(Layer::Batch, self.analytics.newest_pane(manifest, schema)).await {
                 Ok(pane) => {
                     // Gold also holds panes after the boundary; those are not batch's here.
-                    let last = if batch.to == Timestamp::MAX { batch.to } else { boundary(Some(batch.to), plan.pane).minus(plan.pane) };
+                    let last = if batch.to == Timestamp::MAX {
+                        batch.to
+                    } else {
+                        boundary(Some(batch.to), plan.pane).minus(plan.pane)
+                    };
                     newest = newest.max(pane.map(|pane| pane.min(last)));
                 }
                 Err(error) => down.push(error),
@@ -137,7 +141,8 @@ impl Reader {
     /// Merges all panes of a key into one group.
     fn add(&self, table: &mut StateTable, states: &StateBatch) -> Result<(), QueryError> {
         if table.len() + states.len() > self.config.max_panes {
-            let message = format!("the ranking would need more than {} panes; ask for a shorter window", self.config.max_panes);
+            let message =
+                format!("the ranking would need more than {} panes; ask for a shorter window", self.config.max_panes);
             return Err(QueryError::TooMuch { message });
         }
         for row in 0..states.len() {
@@ -150,7 +155,8 @@ impl Reader {
 /// The column that ranks.
 fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError> {
     let rankable = |ty: Type| !matches!(ty, Type::Map | Type::Strings);
-    let names = || plan.answer.iter().filter(|f| rankable(f.ty)).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names =
+        || plan.answer.iter().filter(|f| rankable(f.ty)).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(name) = by.or_else(|| plan.top.first().map(String::as_str)) else {
         let first = plan.answer.iter().position(|field| rankable(field.ty));
         return first.ok_or_else(|| QueryError::parameter("by", "no column of this view can rank"));
@@ -161,7 +167,10 @@ fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError
             let message = format!("`{name}` is of type {} and cannot rank; these can: {}", plan.answer[at].ty, names());
             Err(QueryError::parameter("by", message))
         }
-        None => Err(QueryError::parameter("by", format!("view `{}` has no column `{name}`; it has: {}", plan.name, names()))),
+        None => Err(QueryError::parameter(
+            "by",
+            format!("view `{}` has no column `{name}`; it has: {}", plan.name, names()),
+        )),
     }
 }
 
