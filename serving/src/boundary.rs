@@ -69,6 +69,8 @@ pub struct Interval {
     pub to: Timestamp,
 }
 
+// The signatures are serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 pub(crate) fn bound<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     if *at == Timestamp::MIN || *at == Timestamp::MAX {
         serializer.serialize_none()

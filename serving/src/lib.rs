@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`boundary`]: which layer answers for which panes, and what is missing when one cannot
 //! - [`merge`]: the query engine, [`merge::Reader`]: rows of windows, rankings, lookups, reports; works without HTTP
-//! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, OpenAPI, [`api::serve`]
+//! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
 //! - [`error`]: why a query has no answer
 //!
 //! # Never

@@ -341,7 +341,7 @@ async fn rankings_lookups_reports_runs_and_status() {
     problem(&get(&router, "/v1/reports/summary").await, "not-published");
 }
 
-/// The description and the router are made from one table; this holds the description to what OpenAPI asks, and the
+/// The description and the router are made from one table; this holds the description to what `OpenAPI` asks, and the
 /// router to what it says.
 #[tokio::test]
 async fn the_description_is_whole_and_true() {
@@ -444,7 +444,7 @@ async fn live_streams_send_what_changed_and_end_with_the_server() {
     let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
     stream.write_all(b"GET /v1/views/trades/live?interval=100ms&window=1m HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut text = String::new();
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     while !text.contains("\n\n") || !text.contains("event: rows") {
         let n = stream.read(&mut buffer).await.unwrap();
         text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());

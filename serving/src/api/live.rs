@@ -29,7 +29,7 @@ use crate::merge::{Row, TopRequest};
 /// How often progress is looked at when nothing is asked for, and at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-const INTERVAL_MAX: Duration = Duration::from_secs(60);
+const INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// A comment is sent when nothing else was for so long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Rows when no limit is given, and at most.

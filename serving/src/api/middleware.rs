@@ -40,6 +40,8 @@ async fn no_method(request: Request) -> Problem {
     Problem::new("method-not-allowed", format!("`{}` does not have {}", request.uri().path(), request.method()))
 }
 
+// The layer hands the panic over.
+#[allow(clippy::needless_pass_by_value)]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -53,13 +55,11 @@ async fn bound(State(api): State<Api>, request: Request, next: Next) -> Response
     if route.is_some_and(|route| ALWAYS.contains(&route)) {
         return next.run(request).await;
     }
-    match api.requests.clone().try_acquire_owned() {
-        Ok(_permit) => next.run(request).await,
-        Err(_) => {
-            let detail = format!("{} requests are at work already: come again", api.config.max_requests);
-            Problem::new("overloaded", detail).into_response()
-        }
-    }
+    let Ok(_permit) = api.requests.clone().try_acquire_owned() else {
+        let detail = format!("{} requests are at work already: come again", api.config.max_requests);
+        return Problem::new("overloaded", detail).into_response();
+    };
+    next.run(request).await
 }
 
 /// Completes problems with the path they are about, and makes problems of all other errors.
@@ -71,7 +71,7 @@ async fn complete(request: Request, next: Next) -> Response {
         return response;
     }
     let problem = match response.extensions_mut().remove::<Carried>() {
-        Some(Carried(problem)) => *problem,
+        Some(Carried(problem)) => problem,
         // The readiness report is an answer of its own.
         None if uri.path() == "/readyz" => return response,
         None => match status {

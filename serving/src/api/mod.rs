@@ -64,7 +64,7 @@ impl Default for ApiConfig {
             max_body_bytes: 64 << 20,
             max_bodies_bytes: 256 << 20,
             body_timeout: Duration::from_secs(30),
-            body_total_timeout: Duration::from_secs(300),
+            body_total_timeout: Duration::from_mins(5),
             max_requests: 256,
             max_live: 64,
             check_timeout: Duration::from_secs(2),

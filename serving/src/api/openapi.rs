@@ -1,4 +1,4 @@
-//! `/openapi.json`: OpenAPI 3.1, made from the table of routes, so that neither can be without the other.
+//! `/openapi.json`: `OpenAPI` 3.1, made from the table of routes, so that neither can be without the other.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -50,10 +50,14 @@ pub struct Run {
     pub error: Option<String>,
 }
 
+// The signatures are serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn time<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
+// The signatures are serde's.
+#[allow(clippy::ref_option)]
 fn optional_time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     at.map(|at| at.to_string()).serialize(serializer)
 }

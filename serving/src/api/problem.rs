@@ -38,7 +38,11 @@ pub const KINDS: &[(&str, u16, &str)] = &[
 
 /// A problem document.
 #[derive(Clone, Debug, Serialize)]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(Box<Document>);
+
+#[derive(Clone, Debug, Serialize)]
+struct Document {
     /// `urn:tideline:problem:` and the kind.
     #[serde(rename = "type")]
     kind: String,
@@ -67,7 +71,7 @@ impl Problem {
             500,
             "Something failed inside",
         ));
-        Self {
+        Self(Box::new(Document {
             kind: format!("urn:tideline:problem:{kind}"),
             title,
             status,
@@ -78,55 +82,55 @@ impl Problem {
             suggestion: None,
             known: None,
             retry_after_secs: (status == 503).then_some(1),
-        }
+        }))
     }
 
     /// Says which parameter it is about.
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>) -> Self {
-        self.parameter = Some(name.into());
+        self.0.parameter = Some(name.into());
         self
     }
 
     /// Says which line of the body it is about, counted from 1.
     #[must_use]
     pub fn line(mut self, line: u64) -> Self {
-        self.line = Some(line);
+        self.0.line = Some(line);
         self
     }
 
     /// Says what there is instead.
     #[must_use]
     pub fn known(mut self, known: Vec<String>, suggestion: Option<String>) -> Self {
-        (self.known, self.suggestion) = (Some(known), suggestion);
+        (self.0.known, self.0.suggestion) = (Some(known), suggestion);
         self
     }
 
     /// Says which request it answers.
     #[must_use]
     pub fn instance(mut self, uri: &Uri) -> Self {
-        self.instance = Some(uri.path().to_owned());
+        self.0.instance = Some(uri.path().to_owned());
         self
     }
 
     /// Its status.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
 /// Put into the extensions of a problem's response, so that the middleware can complete it.
 #[derive(Clone, Debug)]
-pub(crate) struct Carried(pub(crate) Box<Problem>);
+pub(crate) struct Carried(pub(crate) Problem);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
-        if let Some(secs) = self.retry_after_secs {
+        if let Some(secs) = self.0.retry_after_secs {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
-        response.extensions_mut().insert(Carried(Box::new(self)));
+        response.extensions_mut().insert(Carried(self));
         response
     }
 }

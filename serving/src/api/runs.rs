@@ -53,11 +53,9 @@ pub(crate) async fn list(State(api): State<Api>, uri: Uri) -> ApiResult<Response
 pub(crate) async fn one(State(api): State<Api>, Path(id): Path<String>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
     let control = control(&api)?;
-    match control.run(&id).await {
-        Some(run) => json(run, 0).await,
-        None => {
-            let known = control.runs().await.into_iter().map(|run| run.id);
-            Err(QueryError::unknown(Thing::Run, &id, known).into())
-        }
+    if let Some(run) = control.run(&id).await {
+        return json(run, 0).await;
     }
+    let known = control.runs().await.into_iter().map(|run| run.id);
+    Err(QueryError::unknown(Thing::Run, &id, known).into())
 }

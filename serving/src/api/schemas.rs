@@ -2,6 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
+// Callers write the properties in place.
+#[allow(clippy::needless_pass_by_value)]
 fn object(required: &[&str], properties: Json) -> Json {
     json!({ "type": "object", "required": required, "properties": properties })
 }

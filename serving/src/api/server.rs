@@ -25,7 +25,7 @@ pub struct ServeConfig {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { max_connections: 4_096, header_timeout: Duration::from_secs(60), drain: Duration::from_secs(10) }
+        Self { max_connections: 4_096, header_timeout: Duration::from_mins(1), drain: Duration::from_secs(10) }
     }
 }
 

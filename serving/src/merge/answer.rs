@@ -141,10 +141,14 @@ pub struct ReportAnswer {
     pub manifest: ManifestRef,
 }
 
+// The signatures are serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn time<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
+// The signatures are serde's.
+#[allow(clippy::ref_option)]
 fn optional_time<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
@@ -166,11 +170,10 @@ struct Cell<'a>(&'a Value);
 impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::Null => serializer.serialize_none(),
             Value::Bool(b) => serializer.serialize_bool(*b),
             Value::Int(i) => serializer.serialize_i64(*i),
             Value::Float(x) if x.is_finite() => serializer.serialize_f64(*x),
-            Value::Float(_) => serializer.serialize_none(),
+            Value::Null | Value::Float(_) => serializer.serialize_none(),
             Value::String(s) => serializer.serialize_str(s),
             Value::Timestamp(t) => serializer.collect_str(t),
             Value::Strings(list) => list.serialize(serializer),

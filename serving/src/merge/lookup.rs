@@ -74,7 +74,7 @@ impl Reader {
         if split.batch.is_none() && split.speed.is_none() {
             return Err(QueryError::Unavailable { what: layer_name(request.layer) });
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|row| std::cmp::Reverse(row.0));
         found.dedup_by(|a, b| a.0 == b.0);
         found.truncate(limit);
         let parts = Parts { through: None, split, missing };
