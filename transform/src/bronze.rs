@@ -297,13 +297,8 @@ mod tests {
 
     #[test]
     fn offsets_must_ascend_to_below_next() {
-        let record = |offset| Record {
-            offset,
-            appended: Timestamp(0),
-            key: None,
-            headers: Vec::new(),
-            payload: Bytes::new(),
-        };
+        let record =
+            |offset| Record { offset, appended: Timestamp(0), key: None, headers: Vec::new(), payload: Bytes::new() };
         assert!(encode(&[record(1), record(1)], "s", 0, 2, Timestamp(0)).is_err());
         assert!(encode(&[record(2)], "s", 0, 2, Timestamp(0)).is_err());
         assert!(encode(&[record(1)], "s", 0, 2, Timestamp(0)).is_ok());

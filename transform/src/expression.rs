@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use polars::prelude::{Column, DataFrame, DataType, Expr, IntoLazy, PlSmallStr, Schema, SchemaRef, col};
-use polars_sql::SQLContext;
 use polars_expr::planner::{ExpressionConversionState, create_physical_expr};
 use polars_expr::prelude::{ExecutionState, PhysicalExpr};
 use polars_plan::dsl::DslPlan;
 use polars_plan::plans::{IR, is_elementwise_rec};
+use polars_sql::SQLContext;
 use tideline_common::plan::{ExpressionError, Field};
 use tideline_common::value::Type;
 

@@ -104,14 +104,14 @@ impl Groups {
             };
             self.of_row.push(group);
         }
-
-        fn hash(hasher: &ahash::RandomState, key: &[u8], pane: Timestamp) -> u64 {
-            let mut state = hasher.build_hasher();
-            state.write(key);
-            state.write_i64(pane.0);
-            state.finish()
-        }
     }
+}
+
+fn hash(hasher: &ahash::RandomState, key: &[u8], pane: Timestamp) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(key);
+    state.write_i64(pane.0);
+    state.finish()
 }
 
 /// Lets one state column take its rows; row `i` belongs to group `groups[i]`.
@@ -121,11 +121,8 @@ fn take(states: &mut StateColumn, groups: &[u32], taker: &Taker, argument: Optio
         StateColumn::SumFloat(sums) => sum_float(sums, groups, taker.input == Input::Square, argument),
         StateColumn::Min(_) | StateColumn::Max(_) => {
             let Some(values) = argument.map(|argument| converted(argument, taker.ty)) else { return };
-            let from = if matches!(states, StateColumn::Min(_)) {
-                StateColumn::Min(values)
-            } else {
-                StateColumn::Max(values)
-            };
+            let from =
+                if matches!(states, StateColumn::Min(_)) { StateColumn::Min(values) } else { StateColumn::Max(values) };
             merge(states, groups, &from);
         }
         StateColumn::First(_) | StateColumn::Last(_) => {

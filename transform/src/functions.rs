@@ -8,11 +8,11 @@ use polars::error::{PolarsResult, polars_bail, polars_err};
 use polars::prelude::{
     ChunkCast, Column, DataType, Field, Float64Chunked, Int64Chunked, IntoColumn, Schema, StringChunked, TimeUnit,
 };
-use polars_sql::function_registry::FunctionRegistry;
 use polars_arrow::array::{Array, MutableBinaryViewArray, PrimitiveArray, Utf8ViewArray};
 use polars_core::runtime::THREAD_POOL;
 use polars_plan::dsl::{BaseColumnUdf, UserDefinedFunction};
 use polars_plan::prelude::FunctionOptions;
+use polars_sql::function_registry::FunctionRegistry;
 use tideline_common::time::{Span, Timestamp};
 
 use crate::types::{TIME, string_lists};

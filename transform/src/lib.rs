@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`SourceTransform`]: records of a source → typed rows ([`SourceRows`]) and rejected records ([`Rejected`]);
-//!   typed rows → rows of a table. `json` is its decoder, `event_time` its clock reading.
+//!   typed rows → rows of a table. `decode` reads JSON and event times straight into columns.
 //! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
 //!   scan alike.
 //! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`: ours in SQL
@@ -18,10 +18,10 @@ mod decode;
 mod error;
 mod expression;
 mod fold;
+pub mod frame;
 mod functions;
 mod maps;
 mod message;
-pub mod frame;
 mod reason;
 mod rows;
 mod source;

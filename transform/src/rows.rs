@@ -81,18 +81,14 @@ impl SourceRows {
         for column in &mut self.columns {
             *column = column.filter(&mask)?;
         }
-        fn of<T>(rows: &mut Vec<T>, keep: &[bool]) {
-            let mut flags = keep.iter();
-            rows.retain(|_| flags.next().copied().unwrap_or(true));
-        }
-        of(&mut self.event_times, keep);
-        of(&mut self.offsets, keep);
-        of(&mut self.appended, keep);
+        keep_flagged(&mut self.event_times, keep);
+        keep_flagged(&mut self.offsets, keep);
+        keep_flagged(&mut self.appended, keep);
         if let Some(dedupe) = &mut self.dedupe {
-            of(dedupe, keep);
+            keep_flagged(dedupe, keep);
         }
         if let Some(highest) = &mut self.highest {
-            of(highest, keep);
+            keep_flagged(highest, keep);
         }
         Ok(())
     }
@@ -104,7 +100,10 @@ impl SourceRows {
     /// When there are not as many times as rows.
     pub fn set_highest(&mut self, highest: Vec<i64>) -> Result<(), TransformError> {
         if highest.len() != self.len() {
-            return Err(TransformError::frame("set_highest", format!("{} times for {} rows", highest.len(), self.len())));
+            return Err(TransformError::frame(
+                "set_highest",
+                format!("{} times for {} rows", highest.len(), self.len()),
+            ));
         }
         self.highest = Some(highest);
         Ok(())
@@ -128,7 +127,8 @@ impl SourceRows {
     /// `event_time`, [`SEQUENCE`] and, when set, [`HIGHEST`].
     pub(crate) fn system_columns(&self) -> Vec<Column> {
         let sequences: Vec<i64> = self.offsets.iter().map(|offset| sequence(self.partition, *offset)).collect();
-        let mut columns = vec![self.event_time_column(), Int64Chunked::from_vec(SEQUENCE.into(), sequences).into_column()];
+        let mut columns =
+            vec![self.event_time_column(), Int64Chunked::from_vec(SEQUENCE.into(), sequences).into_column()];
         if let Some(highest) = &self.highest {
             columns.push(Int64Chunked::from_slice(HIGHEST.into(), highest).into_column());
         }
@@ -143,4 +143,10 @@ impl SourceRows {
         let times = Int64Chunked::from_slice(EVENT_TIME.into(), &self.event_times);
         times.into_datetime(TimeUnit::Microseconds, None).into_column()
     }
+}
+
+/// Keeps the elements whose flag is set.
+fn keep_flagged<T>(rows: &mut Vec<T>, keep: &[bool]) {
+    let mut flags = keep.iter();
+    rows.retain(|_| flags.next().copied().unwrap_or(true));
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use polars::prelude::{
     BooleanChunked, ChunkExplode, Column, DataFrame, DataType, ExplodeOptions, IdxCa, Int64Chunked, IntoColumn,
-
 };
 use polars_arrow::array::Array;
 use tideline_common::plan::{EVENT_TIME, Field, Plan, SourcePlan, TablePlan};
@@ -186,9 +185,10 @@ impl TableTransform {
         let mut fields: Vec<Field> =
             table.columns.iter().map(|column| Field { name: column.name.clone(), ty: column.ty }).collect();
         fields.push(Field { name: EVENT_TIME.to_owned(), ty: Type::Timestamp });
-        let filter = table.filter.as_deref().map(|sql| {
-            Program::new(&what, &[Output { name: "where", sql, ty: Type::Bool }], &fields)
-        });
+        let filter = table
+            .filter
+            .as_deref()
+            .map(|sql| Program::new(&what, &[Output { name: "where", sql, ty: Type::Bool }], &fields));
         Ok(Self {
             name: table.name.clone(),
             columns: Program::new(&what, &outputs, source)?,
@@ -229,11 +229,9 @@ impl TableTransform {
 /// record.
 fn unnest(columns: &mut [Column], at: usize) -> Result<(usize, Vec<i64>), TransformError> {
     let lists = columns[at].list()?.rechunk().into_owned();
-    let lengths: Vec<i64> = match lists.downcast_as_array() {
-        array => (0..array.len())
-            .map(|row| if array.is_valid(row) { array.offsets().length_at(row) as i64 } else { 0 })
-            .collect(),
-    };
+    let array = lists.downcast_as_array();
+    let length = |row| if array.is_valid(row) { array.offsets().length_at(row) as i64 } else { 0 };
+    let lengths: Vec<i64> = (0..array.len()).map(length).collect();
     let total: i64 = lengths.iter().sum();
     let mut rows = Vec::with_capacity(total as usize);
     let mut ordinals = Vec::with_capacity(total as usize);

@@ -51,9 +51,7 @@ pub(crate) fn series_from_column(name: &str, column: &Column) -> Series {
         Column::Bool(v) => BooleanChunked::from_iter_options(name, v.iter().copied()).into_column(),
         Column::Int(v) => Int64Chunked::from_slice_options(name, v).into_column(),
         Column::Float(v) => Float64Chunked::from_slice_options(name, v).into_column(),
-        Column::String(v) => {
-            StringChunked::from_iter_options(name, (0..v.len()).map(|row| v.get(row))).into_column()
-        }
+        Column::String(v) => StringChunked::from_iter_options(name, (0..v.len()).map(|row| v.get(row))).into_column(),
         Column::Timestamp(v) => {
             let micros = v.iter().map(|time| time.map(|time| time.0));
             Int64Chunked::from_iter_options(name, micros).into_datetime(TimeUnit::Microseconds, None).into_column()

@@ -173,17 +173,15 @@ impl TableLowering {
         }
         let what = format!("view `{}`", view.name);
         let type_of = |sql: &&str| {
-            expression::type_of(sql, &columns)
-                .map_err(|error| TransformError::Expression { what: format!("{what}, `{sql}`"), message: error.message })
+            expression::type_of(sql, &columns).map_err(|error| TransformError::Expression {
+                what: format!("{what}, `{sql}`"),
+                message: error.message,
+            })
         };
         let arguments = sqls.iter().map(type_of).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = (0..sqls.len()).map(|index| format!("_argument_{index}")).collect();
-        let outputs: Vec<Output<'_>> = sqls
-            .iter()
-            .zip(&arguments)
-            .zip(&names)
-            .map(|((sql, ty), name)| Output { name, sql, ty: *ty })
-            .collect();
+        let outputs: Vec<Output<'_>> =
+            sqls.iter().zip(&arguments).zip(&names).map(|((sql, ty), name)| Output { name, sql, ty: *ty }).collect();
         let mut used: Vec<String> = [EVENT_TIME, SEQUENCE].map(str::to_owned).to_vec();
         used.extend(view.key.iter().map(|field| field.name.clone()));
         used.extend(sqls.iter().flat_map(|sql| expression::columns_used(sql, &columns)));
@@ -223,10 +221,16 @@ fn times(rows: &DataFrame) -> Result<Vec<i64>, TransformError> {
     if times.null_count() > 0 {
         return Err(TransformError::frame(EVENT_TIME, "a time is null"));
     }
-    Ok(times.iter().flatten().collect())
+    Ok(match times.cont_slice() {
+        Ok(times) => times.to_vec(),
+        Err(_) => times.iter().flatten().collect(),
+    })
 }
 
 fn integers(name: &str, rows: &DataFrame) -> Result<Vec<i64>, TransformError> {
     let numbers = rows.column(name)?.i64()?;
-    Ok(numbers.iter().map(|number| number.unwrap_or(i64::MIN)).collect())
+    Ok(match numbers.cont_slice() {
+        Ok(numbers) => numbers.to_vec(),
+        Err(_) => numbers.iter().map(|number| number.unwrap_or(i64::MIN)).collect(),
+    })
 }

@@ -139,7 +139,9 @@ impl ColumnBuilder {
         let times = |column: Int64Chunked| column.into_datetime(TimeUnit::Microseconds, None);
         match self {
             Self::Bool(v) => BooleanChunked::from_iter_options(name, v.into_iter()).into_column(),
-            Self::Int(v) => Int64Chunked::from_vec_validity(name, v.values, v.validity.into_opt_validity()).into_column(),
+            Self::Int(v) => {
+                Int64Chunked::from_vec_validity(name, v.values, v.validity.into_opt_validity()).into_column()
+            }
             Self::Float(v) => {
                 Float64Chunked::from_vec_validity(name, v.values, v.validity.into_opt_validity()).into_column()
             }

@@ -193,7 +193,11 @@ impl<'a> Cursor<'a> {
             self.space();
         }
         self.at += 1;
-        Ok(if other { Slot::Other("a list of other things than strings") } else { Slot::Texts(start, scratch.texts.len()) })
+        Ok(if other {
+            Slot::Other("a list of other things than strings")
+        } else {
+            Slot::Texts(start, scratch.texts.len())
+        })
     }
 
     /// Checks a value at nesting `depth` without keeping it, but for what takes no room.
@@ -477,9 +481,31 @@ mod tests {
     fn json() -> impl Strategy<Value = String> {
         // Pieces of JSON, so that much of what is drawn nearly is.
         let piece = prop_oneof![
-            Just("{\"a\":"), Just("{"), Just("}"), Just("["), Just("]"), Just(","), Just(":"), Just("\"a\""),
-            Just("1"), Just("-"), Just("0"), Just(".5"), Just("e+3"), Just("null"), Just("tru"), Just("e"), Just(" "),
-            Just("\"\\u00"), Just("e9\""), Just("\\ud83d"), Just("\\"), Just("\""), Just("\n"), Just("é"), Just("\u{1}"),
+            Just("{\"a\":"),
+            Just("{"),
+            Just("}"),
+            Just("["),
+            Just("]"),
+            Just(","),
+            Just(":"),
+            Just("\"a\""),
+            Just("1"),
+            Just("-"),
+            Just("0"),
+            Just(".5"),
+            Just("e+3"),
+            Just("null"),
+            Just("tru"),
+            Just("e"),
+            Just(" "),
+            Just("\"\\u00"),
+            Just("e9\""),
+            Just("\\ud83d"),
+            Just("\\"),
+            Just("\""),
+            Just("\n"),
+            Just("é"),
+            Just("\u{1}"),
         ];
         prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }

@@ -103,9 +103,7 @@ fn matching(rows: &[(i64, u32)], time: i64, join: JoinTime) -> &[(i64, u32)] {
             rows.get(from..to).unwrap_or_default()
         }
         JoinTime::AsOf { within } => match up_to(time).checked_sub(1) {
-            Some(last) if within.is_none_or(|within| at.since(Timestamp(rows[last].0)) <= within) => {
-                &rows[last..=last]
-            }
+            Some(last) if within.is_none_or(|within| at.since(Timestamp(rows[last].0)) <= within) => &rows[last..=last],
             _ => &[],
         },
     }

@@ -27,7 +27,13 @@ struct Row {
 fn row() -> impl Strategy<Value = Row> {
     let x = prop_oneof![Just(0.0), Just(-2.5), -1e3..1e3, Just(1e-300)];
     // Few times and texts, so that groups and ties are common; times before 1970 too.
-    (-5i64..5, prop::option::of("[ab]{0,1}"), prop::option::of(-9i64..9), prop::option::of(x), prop::option::of(any::<bool>()))
+    (
+        -5i64..5,
+        prop::option::of("[ab]{0,1}"),
+        prop::option::of(-9i64..9),
+        prop::option::of(x),
+        prop::option::of(any::<bool>()),
+    )
         .prop_map(|(at, text, n, x, ok)| Row { at, text, n, x, ok })
 }
 

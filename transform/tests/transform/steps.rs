@@ -135,7 +135,8 @@ fn steps_follow_each_other() {
 
 #[test]
 fn a_pivot_has_the_columns_of_its_definition() {
-    let rows = df!("k" => [2, 1, 2, 2], "on" => ["p", "n", "p", "other"], "v" => [Some(1), Some(5), Some(2), None]).unwrap();
+    let rows =
+        df!("k" => [2, 1, 2, 2], "on" => ["p", "n", "p", "other"], "v" => [Some(1), Some(5), Some(2), None]).unwrap();
     let pivot = |agg: &str| Step::Pivot {
         on: "on".to_owned(),
         index: vec!["k".to_owned()],
