@@ -10,17 +10,17 @@ use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Type;
 use tideline_common::window::Window;
 
-pub fn field(name: &str, ty: Type) -> Field {
+pub(crate) fn field(name: &str, ty: Type) -> Field {
     Field { name: name.to_owned(), ty }
 }
 
-pub fn record(offset: u64, payload: impl Into<Bytes>) -> Record {
+pub(crate) fn record(offset: u64, payload: impl Into<Bytes>) -> Record {
     let payload = payload.into();
     Record { offset, appended: Timestamp(1_000_000_000), key: None, headers: Vec::new(), payload }
 }
 
 /// Source `s`: event time `at` in seconds, and a column of every type.
-pub fn source() -> SourcePlan {
+pub(crate) fn source() -> SourcePlan {
     SourcePlan {
         name: "s".to_owned(),
         topic: "s".to_owned(),
@@ -54,7 +54,7 @@ fn column(name: &str, sql: &str, ty: Type, unnest: bool) -> TableColumn {
 
 /// Source `s`, table `rows` (its columns), table `tags` (one row per tag), view `v` over `rows` by `text` with every
 /// aggregate, in panes of 2 seconds.
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let source = source();
     let columns = ["text", "n", "x", "ok"].map(|name| {
         let ty = source.columns.iter().find(|field| field.name == name).unwrap().ty;
