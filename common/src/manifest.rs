@@ -17,13 +17,26 @@ use crate::watermark::Watermark;
 /// Folder of the manifests in the lake.
 pub const MANIFESTS: &str = "gold/_manifests";
 
-/// A published version of the batch layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A manifest as it is stored: with the number of its format.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "format")]
 pub enum StoredManifest {
     /// The first format.
     #[serde(rename = "1")]
     V1(Manifest),
+}
+
+/// By hand: what serde derives for a tagged enum cannot read maps whose keys are numbers, as partitions are.
+impl<'de> Deserialize<'de> for StoredManifest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let mut fields = serde_json::Map::deserialize(deserializer)?;
+        let format = fields.remove("format").ok_or_else(|| D::Error::missing_field("format"))?;
+        match format.as_str() {
+            Some("1") => serde_json::from_value(fields.into()).map(Self::V1).map_err(D::Error::custom),
+            _ => Err(D::Error::custom(format_args!("format {format} is not known to this version of tideline"))),
+        }
+    }
 }
 
 /// A published version of the batch layer.
@@ -126,4 +139,32 @@ pub struct ReportFile {
 /// The path of manifest `version`.
 pub fn manifest_path(version: u64) -> String {
     format!("{MANIFESTS}/{version:020}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_manifest_reads_back() {
+        let mut manifest = Manifest { version: 7, run: "r".to_owned(), ..Manifest::default() };
+        let progress = SourceProgress {
+            positions: Positions::from([(0, 10), (11, 12)]),
+            watermarks: BTreeMap::from([(11, Watermark { highest: Some(Timestamp(5)), last_appended: None })]),
+            ..SourceProgress::default()
+        };
+        manifest.sources.insert("tweets".to_owned(), progress);
+        let stored = StoredManifest::V1(manifest);
+        let text = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<StoredManifest>(&text).unwrap(), stored);
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let error = serde_json::from_str::<StoredManifest>(r#"{"format": "9"}"#).unwrap_err().to_string();
+        assert!(error.contains("format \"9\" is not known"), "{error}");
+        assert!(serde_json::from_str::<StoredManifest>("{}").is_err());
+    }
 }

@@ -1,8 +1,7 @@
 //! What brings records into a log: generators, and the appender behind HTTP ingest and `tideline produce`.
 //!
 //! # Layout
-//! - [`lines`]: NDJSON bytes → records, byte for byte
-//! - [`appender`]: lines → partition keys → the log
+//! - [`appender`]: records → partition keys → the log
 //! - [`generate`]: synthetic streams of the systems, seeded
 //! - [`pace`]: so many per second
 //!
@@ -12,5 +11,4 @@
 
 pub mod appender;
 pub mod generate;
-pub mod lines;
 pub mod pace;

@@ -9,7 +9,6 @@ random moments during ingest; the answers must be the same.
 """
 
 import argparse
-import datetime
 import glob
 import gzip
 import json
@@ -30,11 +29,6 @@ from server import Server  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def iso(at):
-    text = datetime.datetime.fromtimestamp(at // 1_000_000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    return text + "Z"
-
-
 def lines_of(path):
     opener = gzip.open if path.endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8", newline="\n") as file:
@@ -50,7 +44,7 @@ def generated(binary, system, topic, count, seed, *more):
 def next_offsets(server, topic):
     """Number of records that the log has taken of a topic."""
     status = server.get("/v1/status")
-    return sum(partition["next"] for partition in status["topics"][topic]["partitions"].values())
+    return sum(partition["next"] for partition in status["process"]["topics"][topic]["partitions"].values())
 
 
 def ingest(server, streams, kills, rng):
@@ -94,9 +88,9 @@ def wait_until_visible(server, streams):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         status = server.get("/v1/status")
-        if all(shard["lag"] == 0 for shard in status["shards"]):
-            if sum(shard["position"] for shard in status["shards"]) >= sum(map(len, streams.values())):
-                time.sleep(0.5)
+        shards = status["process"]["shards"]
+        if all(shard["lag"] == 0 for shard in shards):
+            if sum(shard["flushed"] for shard in shards) == sum(map(len, streams.values())):
                 return
         time.sleep(0.1)
     raise SystemExit(f"the speed layer did not catch up: {status}")
@@ -164,15 +158,15 @@ def stock(binary, args):
     mentions = reference.Mentions(tweets, lambda text: analyzer.polarity_scores(text)["compound"])
     bars = reference.Bars(prices)
     answers = reference.symbol_sentiment(mentions, bars)
-    expected = {"symbol_sentiment": {(symbol, iso(at)): row for (symbol, at), row in answers.items()}}
-    run(binary, args, {"tweets": tweets, "stock-prices": prices}, {"tweets": tweets, "prices": prices}, expected)
+    expected = {"symbol_sentiment": {(symbol, reference.iso(at)): row for (symbol, at), row in answers.items()}}
+    run(binary, args, {"tweets": tweets, "stock-prices": prices}, {"tweets": tweets, "stock_prices": prices}, expected)
 
 
 def movies(binary, args):
     events = generated(binary, "movie-viewing", "movie-viewing-events", 10_000, args.seed)
     views = reference.movie_views(reference.movie_events(events))
-    expected = {view: {(key, iso(at)): row for (key, at), row in rows.items()} for view, rows in views.items()}
-    run(binary, args, {"movie-viewing-events": events}, {"events": events}, expected)
+    expected = {view: {(key, reference.iso(at)): row for (key, at), row in rows.items()} for view, rows in views.items()}
+    run(binary, args, {"movie-viewing-events": events}, {"viewing": events}, expected)
 
 
 def main():

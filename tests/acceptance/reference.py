@@ -16,11 +16,20 @@ CASHTAG = re.compile(r"\$([A-Z]{1,6})\b")
 
 
 def micros(text):
-    """`YYYY-MM-DD HH:MM:SS`, or RFC 3339 in UTC, as microseconds since the epoch."""
+    """`YYYY-MM-DD HH:MM:SS` in UTC, or RFC 3339, as microseconds since the epoch."""
+    offset = re.search(r"([+-])(\d\d):(\d\d)$", text)
+    if offset:
+        ahead = (1 if offset[1] == "+" else -1) * (int(offset[2]) * 60 + int(offset[3])) * MINUTE
+        return micros(text[: offset.start()]) - ahead
     text = text.rstrip("Z").replace("T", " ")
     whole, _, fraction = text.partition(".")
     seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%d %H:%M:%S"))
     return seconds * SECOND + int((fraction + "000000")[:6])
+
+
+def iso(at):
+    """Microseconds since the epoch as RFC 3339, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // SECOND))
 
 
 def windows(at, size, slide):
@@ -70,16 +79,17 @@ class Mentions:
         scores = {}
         for tweet in load(tweet_lines):
             try:
-                user, created, text = tweet["user_id"], tweet["created_at"], tweet["text"]
+                user, created, text = tweet.get("user_id"), tweet["created_at"], tweet["text"]
                 at = micros(created)
             except (KeyError, ValueError, AttributeError):
                 continue
-            if not (isinstance(user, str) and isinstance(text, str) and text):
+            if not ((user is None or isinstance(user, str)) and isinstance(text, str) and text):
                 continue
-            identity = (user, created, text)
-            if identity in seen:
-                continue
-            seen.add(identity)
+            # Nothing is a duplicate of a record whose identity is not known.
+            if user is not None:
+                if (user, created, text) in seen:
+                    continue
+                seen.add((user, created, text))
             symbols = list(dict.fromkeys(CASHTAG.findall(text)))
             if not symbols:
                 continue
@@ -128,15 +138,86 @@ def symbol_sentiment(mentions, bars, size=5 * MINUTE, slide=MINUTE):
     return answers
 
 
+def trend_analysis(mentions):
+    """Rows of the report `batch_trend_analysis`: mean of the last ten scores of a topic."""
+    by_topic = defaultdict(list)
+    for symbol, at, sentiment, _, _ in mentions.rows:
+        by_topic[symbol].append((at, sentiment))
+    rows = []
+    for topic in sorted(by_topic):
+        scores = sorted(by_topic[topic], key=lambda row: row[0])
+        for place, (at, sentiment) in enumerate(scores):
+            last = [score for _, score in scores[max(0, place - 9) : place + 1]]
+            rows.append({
+                "topic": topic, "ingest_timestamp": iso(at), "sentiment_score": sentiment, "moving_avg_10": mean(last),
+            })
+    return rows
+
+
+def quantile_cont(values, q):
+    """Interpolated between the two nearest ranks, as SQL's `QUANTILE_CONT` is."""
+    values = sorted(values)
+    place = q * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (place - low)
+
+
+DAY = 24 * 60 * MINUTE
+
+
+def topic_statistics(mentions, bars):
+    """Rows of the report `batch_topic_statistics`."""
+    closes = defaultdict(list)
+    for symbol, at, _, closed, _, _ in bars.rows:
+        closes[symbol].append((at, closed))
+    # A tweet is (user, time, text): the same text by nobody known at the same time is one tweet of this report.
+    hours = defaultdict(dict)
+    for symbol, at, sentiment, text, user in mentions.rows:
+        hours[symbol, at - at % (60 * MINUTE)].setdefault((user, at, text), sentiment)
+    rows = []
+    for (topic, hour), tweets in sorted(hours.items()):
+        scores, volatilities = list(tweets.values()), []
+        for _, at, _ in tweets:
+            near = [closed for when, closed in closes[topic] if at - DAY <= when <= at + DAY]
+            deviation = stddev(near)
+            if deviation is not None:
+                volatilities.append(deviation / mean(near))
+        rows.append({
+            "topic": topic,
+            "hour": iso(hour),
+            "tweets": len(scores),
+            "positive": sum(score >= 0.05 for score in scores),
+            "neutral": sum(-0.05 < score < 0.05 for score in scores),
+            "negative": sum(score <= -0.05 for score in scores),
+            "mean_sentiment": mean(scores),
+            "stddev_sentiment": stddev(scores),
+            "p50": quantile_cont(scores, 0.5),
+            "p95": quantile_cont(scores, 0.95),
+            "price_volatility": mean(volatilities) if volatilities else None,
+        })
+    return rows
+
+
+EVENT_TYPES = {"view", "pause", "resume", "complete", "rating"}
+
+
 def movie_events(lines):
     """Valid, distinct viewing events."""
     seen, events = set(), []
     for event in load(lines):
         try:
             at = micros(event["timestamp"])
-            if event["event_id"] in seen:
-                continue
-        except (KeyError, ValueError, AttributeError):
+        except (KeyError, ValueError, AttributeError, TypeError):
+            continue
+        rating, duration = event.get("rating"), event.get("duration")
+        if any(not isinstance(event.get(name), str) for name in ("event_id", "user_id", "movie_id", "event_type")):
+            continue
+        if event["event_type"] not in EVENT_TYPES or (duration is not None and duration < 0):
+            continue
+        if rating is not None and not 1 <= rating <= 5:
+            continue
+        if event["event_id"] in seen:
             continue
         seen.add(event["event_id"])
         events.append((at, event))
@@ -146,15 +227,13 @@ def movie_events(lines):
 def movie_views(events, size=10 * SECOND):
     """View → (key, window start) → answer, for the `stream_*` views."""
     views, users, types, ratings = (defaultdict(int), defaultdict(int), defaultdict(int), defaultdict(list))
-    movies = set()
     for at, event in events:
         start = at - at % size
-        movies.add((event["movie_id"], start))
         if event["event_type"] == "view":
             views[event["movie_id"], start] += 1
         users[event["user_id"], start] += 1
         types[event["event_type"], start] += 1
-        if event.get("rating") is not None:
+        if event["event_type"] == "rating" and event.get("rating") is not None:
             ratings[event["movie_id"], start].append(event["rating"])
     return {
         "stream_movie_views": {group: {"views": n} for group, n in views.items()},
@@ -163,6 +242,45 @@ def movie_views(events, size=10 * SECOND):
         "stream_ratings": {
             group: {"ratings": len(values), "avg_rating": mean(values)} for group, values in ratings.items()
         },
+    }
+
+
+def movie_reports(events):
+    """Report → rows, for the `batch_*` reports."""
+    users, viewed, rated, hours = defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list)
+    for at, event in events:
+        users[event["user_id"]].append(event)
+        hours[at - at % (60 * MINUTE)].append(event["user_id"])
+        if event["event_type"] == "view":
+            viewed[event["movie_id"]].append(event["user_id"])
+        if event["event_type"] == "rating" and event.get("rating") is not None:
+            rated[event["movie_id"]].append(event["rating"])
+    user_stats = []
+    for user, own in sorted(users.items()):
+        durations = [event["duration"] for event in own if event.get("duration") is not None]
+        user_stats.append({
+            "user_id": user,
+            "total_events": len(own),
+            "movies_watched": len({event["movie_id"] for event in own if event["event_type"] == "view"}),
+            "avg_duration": mean(durations) if durations else None,
+        })
+    popular = sorted((-len(users), -len(set(users)), movie) for movie, users in viewed.items())
+    return {
+        "batch_user_stats": user_stats,
+        "batch_popular_movies": [
+            {"rank": rank, "movie_id": movie, "views": -views, "viewers": -viewers}
+            for rank, (views, viewers, movie) in enumerate(popular, 1)
+        ],
+        "batch_ratings_stats": [
+            {
+                "movie_id": movie, "ratings": len(values), "avg_rating": mean(values),
+                **{f"rating_{stars}": values.count(stars) for stars in range(1, 6)},
+            }
+            for movie, values in sorted(rated.items())
+        ],
+        "batch_hourly_stats": [
+            {"hour": iso(hour), "events": len(own), "active_users": len(set(own))} for hour, own in sorted(hours.items())
+        ],
     }
 
 

@@ -1,0 +1,120 @@
+//! The HTTP API as commands use it: of a running server, or of this process when no server has the folder.
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{Method, Request};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::Value as Json;
+use tower::ServiceExt;
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub enum Client {
+    /// A server, by its base URL without a slash at the end.
+    Remote {
+        /// Base URL.
+        base: String,
+        /// Connections.
+        http: reqwest::Client,
+    },
+    /// The routes of this process.
+    Local(axum::Router),
+}
+
+/// The most that a command reads of one answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+impl Client {
+    /// A client of the server at `base`.
+    ///
+    /// # Errors
+    /// When no connection pool can be made.
+    pub fn remote(base: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(3))
+            .timeout(std::time::Duration::from_mins(5))
+            .build()?;
+        Ok(Self::Remote { base: base.trim_end_matches('/').to_owned(), http })
+    }
+
+    /// Whether a server answers.
+    pub async fn is_up(&self) -> bool {
+        match self {
+            Self::Remote { base, http } => http.get(format!("{base}/healthz")).send().await.is_ok(),
+            Self::Local(_) => true,
+        }
+    }
+
+    /// GET, decoded.
+    ///
+    /// # Errors
+    /// No connection, or the server's problem in words.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Json> {
+        let mut target = path.to_owned();
+        for (at, (name, value)) in query.iter().enumerate() {
+            target.push(if at == 0 { '?' } else { '&' });
+            target.push_str(&format!("{name}={}", escape(value)));
+        }
+        self.send(Method::GET, &target, Bytes::new()).await
+    }
+
+    /// POST, decoded.
+    ///
+    /// # Errors
+    /// No connection, or the server's problem in words.
+    pub async fn post(&self, path: &str, body: Bytes) -> anyhow::Result<Json> {
+        self.send(Method::POST, path, body).await
+    }
+
+    async fn send(&self, method: Method, target: &str, body: Bytes) -> anyhow::Result<Json> {
+        let (status, bytes) = match self {
+            Self::Remote { base, http } => {
+                let response = http
+                    .request(method, format!("{base}{target}"))
+                    .body(body)
+                    .send()
+                    .await
+                    .with_context(|| format!("no answer from {base}: is `tideline up` running there?"))?;
+                (response.status(), response.bytes().await.context("the answer broke off")?)
+            }
+            Self::Local(router) => {
+                let request = Request::builder().method(method).uri(target).body(Body::from(body))?;
+                let response = router.clone().oneshot(request).await?;
+                let status = response.status();
+                let limited = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+                let bytes = limited.collect().await.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+                (status, bytes)
+            }
+        };
+        let answer: Json = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{target} answered {status} with something else than JSON"))?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        bail!("{}", problem(&answer, status.as_u16()))
+    }
+}
+
+/// A problem document (RFC 9457) in one line.
+fn problem(answer: &Json, status: u16) -> String {
+    let text = |name: &str| answer[name].as_str().map(str::to_owned);
+    match (text("title"), text("detail")) {
+        (Some(title), Some(detail)) => format!("{title}: {detail}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => format!("status {status}: {answer}"),
+    }
+}
+
+/// Percent-encodes what a query value or a path part may not hold.
+pub fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~,:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

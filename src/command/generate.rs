@@ -1,0 +1,148 @@
+//! `tideline generate SYSTEM`: synthetic records.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use tideline_common::ports::Clock;
+use tideline_common::time::{Span, Timestamp};
+use tideline_ingest::generate::{self, Settings, System};
+use tideline_ingest::pace::{Pace, Rate};
+use tideline_stores::clock::SystemClock;
+
+use crate::client::Client;
+
+/// Makes synthetic records of a system, to standard output or into a running server.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// stock-sentiment or movie-viewing.
+    system: System,
+    /// How many records; without it, no end.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Records per second, such as 500/s; as fast as they are taken when absent.
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Seed: one seed (and start) always gives the same records.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only records of this topic.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Send to the topics of the server at this URL instead of printing.
+    #[arg(long, value_name = "URL")]
+    into: Option<String>,
+    /// Event time of the first record (RFC 3339); now when absent.
+    #[arg(long, value_parser = Timestamp::parse)]
+    start: Option<Timestamp>,
+    /// Event time between two records; that of the rate, or 100ms, when absent.
+    #[arg(long, value_parser = Span::parse)]
+    step: Option<Span>,
+    /// Share of records with an event time up to 15 minutes back.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    late: f64,
+    /// Share of records sent twice.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    duplicates: f64,
+    /// Share of records that cannot be read.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    broken: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(format!("`{text}` is not a share: use a number from 0 to 1")),
+    }
+}
+
+/// Records in one request or write when no rate bounds it.
+const BATCH: usize = 1_000;
+
+impl Generate {
+    /// Prints or sends the records.
+    ///
+    /// # Errors
+    /// A topic that the system does not have, or a server that refuses.
+    pub async fn run(self) -> anyhow::Result<()> {
+        if let Some(topic) = &self.topic
+            && !self.system.topics().contains(&topic.as_str())
+        {
+            bail!("{} has no topic `{topic}`: it has {}", self.system.name(), self.system.topics().join(", "));
+        }
+        let of_rate = self.rate.map(|rate| Span((1e6 / rate.get()) as i64));
+        let settings = Settings {
+            seed: self.seed,
+            start: self.start.unwrap_or_else(|| SystemClock.now()),
+            step: self.step.or(of_rate).unwrap_or(Span::from_millis(100)),
+            late: self.late,
+            duplicates: self.duplicates,
+            broken: self.broken,
+        };
+        let client = self.into.as_deref().map(Client::remote).transpose()?;
+        let topic = self.topic.clone();
+        let mut records = generate::records(self.system, settings)
+            .filter(move |record| topic.as_ref().is_none_or(|topic| topic == record.topic))
+            .take(self.count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX)));
+        let mut pace = self.rate.map(Pace::new);
+        let batch = pace.as_ref().map_or(BATCH, Pace::batch);
+        let mut sent = 0;
+        loop {
+            let chunk: Vec<generate::Generated> = records.by_ref().take(batch).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            if let Some(pace) = &mut pace {
+                pace.wait(chunk.len()).await;
+            }
+            sent += chunk.len();
+            match &client {
+                Some(client) => send(client, self.system, &chunk).await?,
+                None => {
+                    if !write(&chunk)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        if client.is_some() {
+            println!("sent {sent} records");
+        }
+        Ok(())
+    }
+}
+
+async fn send(client: &Client, system: System, records: &[generate::Generated]) -> anyhow::Result<()> {
+    for topic in system.topics() {
+        let mut body = String::new();
+        for record in records.iter().filter(|record| record.topic == *topic) {
+            body.push_str(&record.payload);
+            body.push('\n');
+        }
+        if !body.is_empty() {
+            client
+                .post(&format!("/v1/topics/{topic}"), Bytes::from(body))
+                .await
+                .with_context(|| format!("topic {topic}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints records; false when the reader has gone.
+fn write(records: &[generate::Generated]) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let mut text = String::new();
+    for record in records {
+        text.push_str(&record.payload);
+        text.push('\n');
+    }
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => {
+            other?;
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The commands, one file each.
+
+pub mod batch;
+pub mod check;
+pub mod dead_letters;
+pub mod generate;
+pub mod place;
+pub mod plan;
+pub mod produce;
+pub mod query;
+pub mod sql;
+pub mod status;
+pub mod test;
+pub mod up;
+pub mod verify;
+
+use std::io::{IsTerminal, Write};
+
+/// Runs `print` on standard output, buffered. A reader that went away (`| head`) ends the output, not in an error.
+///
+/// # Errors
+/// When `print` fails for another reason.
+pub fn print(print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match print(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether standard output is read by a person.
+pub fn is_for_people() -> bool {
+    std::io::stdout().is_terminal()
+}

@@ -1,0 +1,155 @@
+//! When an answer equals what was expected: integers, texts, times and nulls exactly; floats to 1e-9 relative;
+//! quantiles within 1 % and distinct counts within 2 %, as the aggregates promise.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use tideline_common::aggregate::Function;
+use tideline_common::plan::{Field, ViewPlan};
+use tideline_common::value::Value;
+use tideline_serving::merge::Row;
+
+/// Relative difference that floats may have.
+const FLOATS: f64 = 1e-9;
+/// Difference in all that floats may have: sums that cancel to nothing are not exact relative to what is left.
+const FLOATS_ABSOLUTE: f64 = 1e-12;
+/// Differences that are listed.
+const LISTED: usize = 5;
+
+/// A row of a view's answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Key, start and end of the window, as one text.
+    pub group: String,
+    /// Column → value.
+    pub values: BTreeMap<String, Json>,
+}
+
+impl Answer {
+    /// A row that was found.
+    pub fn of_row(key: &[Field], columns: &[Field], row: &Row) -> Self {
+        let keys: BTreeMap<&str, Json> =
+            key.iter().map(|field| field.name.as_str()).zip(row.key.iter().map(Value::to_json)).collect();
+        let values = columns.iter().map(|field| field.name.clone()).zip(row.values.iter().map(Value::to_json)).collect();
+        Self { group: group(&keys, &row.start.to_string(), &row.end.to_string()), values }
+    }
+
+    /// A row that was expected.
+    fn of_json(row: &Json) -> Option<Self> {
+        let mut values: BTreeMap<String, Json> = row.as_object()?.clone().into_iter().collect();
+        let key = values.remove("key")?;
+        let keys: BTreeMap<&str, Json> = key.as_object()?.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+        let (start, end) = (values.remove("window_start")?, values.remove("window_end")?);
+        Some(Self { group: group(&keys, start.as_str()?, end.as_str()?), values })
+    }
+}
+
+fn group(keys: &BTreeMap<&str, Json>, start: &str, end: &str) -> String {
+    let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{} [{start}, {end})", keys.join(" "))
+}
+
+/// What differs between the expected rows of a view and those found.
+pub fn view(plan: &ViewPlan, expected: &[Json], found: &[Answer]) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut wanted = BTreeMap::new();
+    for row in expected {
+        match Answer::of_json(row) {
+            Some(answer) => {
+                wanted.insert(answer.group.clone(), answer);
+            }
+            None => differences.push(format!("an expected row is not one: {row}")),
+        }
+    }
+    let mut seen = BTreeMap::new();
+    for answer in found {
+        if seen.insert(answer.group.as_str(), ()).is_some() {
+            differences.push(format!("{} is there twice", answer.group));
+        }
+        let Some(want) = wanted.get(&answer.group) else {
+            differences.push(format!("{} should not be there", answer.group));
+            continue;
+        };
+        for (column, value) in &want.values {
+            let have = answer.values.get(column).unwrap_or(&Json::Null);
+            if !same(value, have, tolerance(plan, column)) {
+                differences.push(format!("{} {column}: expected {value}, found {have}", answer.group));
+            }
+        }
+    }
+    for group in wanted.keys().filter(|group| !seen.contains_key(group.as_str())) {
+        differences.push(format!("{group} is missing"));
+    }
+    short(differences)
+}
+
+/// What differs between the expected rows of a report and those found, in order.
+pub fn report(columns: &[Field], expected: &[Json], found: &[Vec<Value>]) -> Vec<String> {
+    let mut differences = Vec::new();
+    if expected.len() != found.len() {
+        differences.push(format!("expected {} rows, found {}", expected.len(), found.len()));
+    }
+    for (number, (want, row)) in expected.iter().zip(found).enumerate() {
+        let names: Vec<&String> = want.as_object().map(|map| map.keys().collect()).unwrap_or_default();
+        for name in names {
+            let at = columns.iter().position(|field| field.name == *name);
+            let have = at.map_or(Json::Null, |at| row[at].to_json());
+            if !same(&want[name], &have, FLOATS) {
+                differences.push(format!("row {} {name}: expected {}, found {have}", number + 1, want[name]));
+            }
+        }
+    }
+    short(differences)
+}
+
+fn short(mut differences: Vec<String>) -> Vec<String> {
+    let all = differences.len();
+    if all > LISTED {
+        differences.truncate(LISTED);
+        differences.push(format!("… {all} differences in all"));
+    }
+    differences
+}
+
+/// The relative difference that a column may have; a computed column has that of the coarsest measure in it.
+fn tolerance(plan: &ViewPlan, column: &str) -> f64 {
+    if let Some(measure) = plan.measures.iter().find(|measure| measure.name == column) {
+        return match measure.aggregate.function {
+            Function::Quantile(_) => 0.01,
+            Function::Distinct => 0.02,
+            _ => FLOATS,
+        };
+    }
+    let computed = plan.columns.iter().find(|computed| computed.name == column);
+    let inputs = computed.into_iter().flat_map(|computed| computed.formula.references());
+    inputs.map(|name| tolerance(plan, name)).fold(FLOATS, f64::max)
+}
+
+fn same(want: &Json, have: &Json, tolerance: f64) -> bool {
+    if want == have {
+        return true;
+    }
+    match (want.as_f64(), have.as_f64()) {
+        (Some(a), Some(b)) if tolerance > FLOATS || !(want.is_i64() && have.is_i64()) => {
+            (a - b).abs() <= (tolerance * a.abs().max(b.abs())).max(FLOATS_ABSOLUTE)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn equal_is_what_was_promised() {
+        assert!(same(&json!(1.0), &json!(1.0 + 1e-12), FLOATS));
+        assert!(!same(&json!(1.0), &json!(1.0 + 1e-8), FLOATS));
+        assert!(!same(&json!(1_000_000_000_000_i64), &json!(1_000_000_000_001_i64), FLOATS));
+        assert!(same(&json!(100), &json!(101), 0.02));
+        assert!(!same(&json!(null), &json!(0.0), 0.01));
+        assert!(same(&json!(-0.5), &json!(-0.5049), 0.01));
+    }
+}

@@ -1,0 +1,20 @@
+//! The program: command line, configuration and wiring. The only place where adapters are chosen.
+//!
+//! # Layout
+//! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
+//! - [`platform`]: ports and layers put together · [`controls`]: what serving asks of the other layers
+//! - [`client`]: the HTTP API, of a running server or in this process
+//! - [`command`]: one file per command · [`output`]: what they print
+//! - [`golden`]: definitions tested against expected answers
+//!
+//! # Never
+//! Nothing here computes an answer: that is the layers' work.
+
+pub mod catalog;
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod controls;
+pub mod golden;
+pub mod output;
+pub mod platform;

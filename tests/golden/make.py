@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Makes the golden folders: input from `tideline generate` and by hand, expected answers by an independent computation.
+
+    make.py BINARY      (needs vaderSentiment 3.3.2: tests/acceptance/requirements.txt)
+
+The expected answers come from tests/acceptance/reference.py, which shares no code with the program; the sentiment of a
+text from the Python reference of VADER. Floats are written as Python prints them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "acceptance"))
+import reference  # noqa: E402
+
+
+def generated(binary, system, topic, *options):
+    command = [binary, "generate", system, "--topic", topic, *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def write(case, path, lines):
+    path = os.path.join(HERE, case, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def write_view(case, view, key, rows, size):
+    lines = []
+    for (value, at), row in sorted(rows.items()):
+        head = {"key": {key: value}, "window_start": reference.iso(at), "window_end": reference.iso(at + size)}
+        lines.append(json.dumps({**head, **row}, ensure_ascii=False))
+    write(case, f"expected/{view}.ndjson", lines)
+
+
+def write_report(case, report, rows):
+    write(case, f"expected/reports/{report}.ndjson", [json.dumps(row, ensure_ascii=False) for row in rows])
+
+
+# What no generator makes: every way to be broken, and what only looks broken.
+ODD_TWEETS = [
+    '{"created_at": "2024-05-06 13:50:00", "text": "", "user_id": "1"}',
+    '{"created_at": "2024-05-06 13:50:01", "text": "$TSLA without a user", "user_id": null}',
+    '{"created_at": "2024-05-06 13:50:02", "text": 42, "user_id": "2"}',
+    '{"created_at": "not a time", "text": "$TSLA", "user_id": "3"}',
+    '{"created_at": "2024-02-30 00:00:00", "text": "$TSLA", "user_id": "3"}',
+    '{"text": "$TSLA has no time", "user_id": "4"}',
+    '{"created_at": "2024-05-06 13:50:03", "text": "$TSLA" ',
+    "[1, 2, 3]",
+    "null",
+    '{"created_at": "2024-05-06 13:50:04", "text": "$AAPL and $AAPL, $TSLA; $toolong $ABCDEFG $", "user_id": "5", "more": {"deep": [1]}}',
+    '{"created_at": "2024-05-06 13:50:05", "text": "GREAT!!! $TSLA \\ud83d\\ude80 \\"quoted\\" caf\\u00e9", "user_id": "6"}',
+    '{"created_at": "2024-05-06 13:48:30", "text": "somewhat old, but in time: $TSLA is bad", "user_id": "7"}',
+    '  {"user_id":"8","text":"$MSFT not good, but $AAPL is","created_at":"2024-05-06 13:50:06"}  ',
+]
+
+
+def stock(binary):
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    options = ["--seed", "11", "--start", "2024-05-06T13:30:00Z", "--step", "3s", "--duplicates", "0.05", "--broken", "0.03"]
+    tweets = generated(binary, "stock-sentiment", "tweets", "--count", "400", *options)
+    tweets[320:320] = ODD_TWEETS
+    prices = generated(binary, "stock-sentiment", "stock-prices", "--count", "150", *options[:-4], "--broken", "0.03")
+    # The second tweet of a symbol within a second would make the order of the moving average a matter of taste.
+    taken, kept = set(), []
+    for line in tweets:
+        try:
+            record = json.loads(line)
+            marks = {(s, record["created_at"]) for s in reference.CASHTAG.findall(record["text"])}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            kept.append(line)
+            continue
+        if marks & taken and line not in kept:
+            continue
+        taken |= marks
+        kept.append(line)
+    tweets = kept
+    write("stock-sentiment", "input/tweets.ndjson", tweets)
+    write("stock-sentiment", "input/stock-prices.ndjson", prices)
+    mentions = reference.Mentions(tweets, lambda text: analyzer.polarity_scores(text)["compound"])
+    bars = reference.Bars(prices)
+    rows = reference.symbol_sentiment(mentions, bars)
+    write_view("stock-sentiment", "symbol_sentiment", "symbol", rows, 5 * reference.MINUTE)
+    write_report("stock-sentiment", "batch_trend_analysis", reference.trend_analysis(mentions))
+    write_report("stock-sentiment", "batch_topic_statistics", reference.topic_statistics(mentions, bars))
+
+
+def movies(binary):
+    options = ["--seed", "12", "--start", "2024-05-06T19:58:00Z", "--step", "400ms", "--duplicates", "0.05", "--broken", "0.03"]
+    lines = generated(binary, "movie-viewing", "movie-viewing-events", "--count", "600", *options)
+    lines[400:400] = [
+        '{"event_id": "x1", "user_id": "u1", "movie_id": "m1", "event_type": "rating", "timestamp": "2024-05-06T20:00:40Z", "duration": null, "rating": 6}',
+        '{"event_id": "x2", "user_id": "u1", "movie_id": "m1", "event_type": "dance", "timestamp": "2024-05-06T20:00:40Z"}',
+        '{"event_id": "x3", "user_id": "u1", "movie_id": "m1", "event_type": "view", "timestamp": "2024-05-06T22:00:41+02:00"}',
+        '{"event_id": null, "user_id": "u1", "movie_id": "m1", "event_type": "view", "timestamp": "2024-05-06T20:00:42Z"}',
+        '{"event_id": "x4", "user_id": "u1", "movie_id": "m1", "event_type": "rating", "timestamp": "2024-05-06T20:00:43.250Z", "rating": 3}',
+    ]
+    write("movie-viewing", "input/movie-viewing-events.ndjson", lines)
+    events = reference.movie_events(lines)
+    for view, rows in reference.movie_views(events).items():
+        key = {"stream_user_activity": "user_id", "stream_event_distribution": "event_type"}.get(view, "movie_id")
+        write_view("movie-viewing", view, key, rows, 10 * reference.SECOND)
+    for report, rows in reference.movie_reports(events).items():
+        write_report("movie-viewing", report, rows)
+
+
+if __name__ == "__main__":
+    stock(os.path.abspath(sys.argv[1]))
+    movies(os.path.abspath(sys.argv[1]))
