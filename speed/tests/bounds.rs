@@ -72,7 +72,7 @@ async fn views_that_cannot_be_synced_hold_back_checkpoints() {
 async fn a_full_state_stops_reading_and_says_so() {
     // Event times hardly move, so that no pane closes.
     let all: Vec<Bytes> = (0..300)
-        .map(|i| format!("{{\"at\":{},\"id\":\"{i}\",\"user\":\"u{i}\",\"amount\":1.0}}", 1_000_000 + i).into())
+        .map(|i| format!("{{\"at\":{},\"id\":\"{i}\",\"who\":\"u{i}\",\"amount\":1.0}}", 1_000_000 + i).into())
         .collect();
     let world = World::with(&all);
     let small = SpeedConfig { max_state_bytes: 30_000, seal_timeout: Span::from_millis(300), ..config() };
@@ -94,7 +94,7 @@ async fn a_full_state_stops_reading_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_panes_leave_memory() {
     // A pane of an hour ago cannot change any more: the state does not grow with the stream.
-    let line = |i: u64| Bytes::from(format!("{{\"at\":{},\"id\":\"{i}\",\"user\":\"u\",\"amount\":1.0}}", i * 20_000));
+    let line = |i: u64| Bytes::from(format!("{{\"at\":{},\"id\":\"{i}\",\"who\":\"u\",\"amount\":1.0}}", i * 20_000));
     let all: Vec<Bytes> = (0..2_000).map(line).collect();
     let world = World::with(&all);
     let bound = SpeedConfig { max_state_bytes: 60_000, max_batch_records: 50, ..config() };
@@ -165,7 +165,7 @@ async fn a_wrong_configuration_is_refused() {
 async fn dead_letters_can_be_listed() {
     let world = World::default();
     world.log.create(support::TOPIC, 2);
-    let good = Bytes::from_static(b"{\"at\":1000,\"id\":\"a\",\"user\":\"u\",\"amount\":1.5}");
+    let good = Bytes::from_static(b"{\"at\":1000,\"id\":\"a\",\"who\":\"u\",\"amount\":1.5}");
     let bad = Bytes::from_static(b"{\"at\":\xff");
     let timeless = Bytes::from_static(b"{\"id\":\"b\"}");
     world.push(0, &[good.clone(), bad.clone(), good.clone()]);

@@ -172,13 +172,13 @@ pub fn payloads(count: u64, seed: u64) -> Vec<Bytes> {
     for i in 0..count {
         let payload = match numbers.below(12) {
             0 => Bytes::from_static(b"{\"at\": broken \xff"),
-            1 => Bytes::from(format!("{{\"user\":\"u{i}\"}}")),
+            1 => Bytes::from(format!("{{\"who\":\"u{i}\"}}")),
             2 | 3 if !past.is_empty() => past[past.len() - 1 - numbers.below((i / 2 + 1).min(9)) as usize].clone(),
             n => {
                 let back = if n == 4 { 90_000 + numbers.below(300_000) } else { numbers.below(15_000) };
                 let at = (1_700_000_000_000 + i * 3_000).saturating_sub(back);
                 let (user, amount) = (numbers.below(4), numbers.below(40) as f64 / 4.0);
-                format!("{{\"at\":{at},\"id\":\"r{i}\",\"user\":\"u{user}\",\"amount\":{amount:?}}}").into()
+                format!("{{\"at\":{at},\"id\":\"r{i}\",\"who\":\"u{user}\",\"amount\":{amount:?}}}").into()
             }
         };
         past.push(payload);

@@ -29,7 +29,7 @@ fn view(name: &str, size: i64, slide: i64) -> ViewPlan {
     let window = Window::new(Span::from_secs(size), Span::from_secs(slide)).unwrap();
     ViewPlan {
         name: name.to_owned(),
-        key: vec![field("user", Type::String)],
+        key: vec![field("who", Type::String)],
         window,
         pane: window.pane(),
         measures: Vec::new(),
@@ -51,8 +51,8 @@ fn view(name: &str, size: i64, slide: i64) -> ViewPlan {
 
 /// See the module.
 pub fn plan(partitions: u32) -> Plan {
-    let columns = [("at", Type::Int), ("id", Type::String), ("user", Type::String), ("amount", Type::Float)];
-    let table_columns = [("user", Type::String), ("amount", Type::Float)];
+    let columns = [("at", Type::Int), ("id", Type::String), ("who", Type::String), ("amount", Type::Float)];
+    let table_columns = [("who", Type::String), ("amount", Type::Float)];
     let table_column =
         |(name, ty): (&str, Type)| TableColumn { name: name.to_owned(), sql: name.to_owned(), ty, unnest: false };
     Plan {
@@ -87,7 +87,7 @@ pub fn plan(partitions: u32) -> Plan {
             name: "latest".to_owned(),
             table: "rows".to_owned(),
             source: SOURCE.to_owned(),
-            key: vec![field("user", Type::String)],
+            key: vec![field("who", Type::String)],
             columns: table_columns.iter().map(|(name, ty)| field(name, *ty)).collect(),
             limit: 10,
             retain_speed: None,
