@@ -118,7 +118,7 @@ pub fn encode(
 
 fn check_offsets(records: &[Record], next: Offset) -> Result<(), BronzeError> {
     let ascending = records.windows(2).all(|pair| pair[0].offset < pair[1].offset);
-    if ascending && records.last().is_none_or(|last| last.offset < next) && next <= i64::MAX as u64 {
+    if ascending && records.last().is_none_or(|last| last.offset < next) && i64::try_from(next).is_ok() {
         return Ok(());
     }
     Err(BronzeError::Malformed(format!("its offsets do not ascend to below {next}")))

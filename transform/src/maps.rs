@@ -34,13 +34,17 @@ pub(crate) fn to_series(name: &str, maps: &MapColumn) -> Result<Column, Transfor
     };
     let (keys, numbers, ty) = match maps {
         MapColumn::Int(rows) => {
-            rows.iter().for_each(|row| count(row.len()));
+            for row in rows {
+                count(row.len());
+            }
             let keys: Vec<i32> = rows.iter().flatten().map(|(key, _)| *key).collect();
             let numbers: Vec<i64> = rows.iter().flatten().map(|(_, number)| *number).collect();
             (Int32Chunked::from_vec(KEY.into(), keys).into_series(), numbers, Type::Int)
         }
         MapColumn::Text(rows) => {
-            rows.iter().for_each(|row| count(row.len()));
+            for row in rows {
+                count(row.len());
+            }
             let keys = rows.iter().flatten().map(|(key, _)| Some(key.as_ref()));
             let numbers: Vec<i64> = rows.iter().flatten().map(|(_, number)| *number).collect();
             (StringChunked::from_iter_options(KEY.into(), keys).into_series(), numbers, Type::String)

@@ -47,7 +47,7 @@ fn quoted_after<'a>(text: &'a str, before: &str) -> Option<&'a str> {
 
 fn unknown_function(name: &str) -> String {
     let known = SIGNATURES.iter().map(|(name, _)| (*name).to_owned());
-    let theirs = all_functions().into_iter().map(|name| name.to_lowercase());
+    let theirs = all_functions().into_iter().map(str::to_lowercase);
     let names: Vec<String> = known.chain(theirs).collect();
     match nearest(&name.to_lowercase(), names.iter().map(String::as_str)) {
         Some(like) => format!("unknown function `{name}`; did you mean `{like}`?"),
@@ -59,7 +59,7 @@ fn unknown_function(name: &str) -> String {
 }
 
 fn unknown_column(name: &str, schema: &Schema) -> String {
-    let names: Vec<&str> = schema.iter_names().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = schema.iter_names().map(polars::prelude::PlSmallStr::as_str).collect();
     match nearest(name, names.iter().copied()) {
         Some(like) => format!("unknown column `{name}`; did you mean `{like}`?"),
         None => format!("unknown column `{name}`; there are {}", names.join(", ")),

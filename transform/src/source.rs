@@ -74,7 +74,7 @@ impl SourceTransform {
         let decoded = self.decoder.decode(records);
         let mut rows = SourceRows {
             partition,
-            columns: decoded.columns,
+            columns: decoded.filled,
             event_times: decoded.event_times,
             offsets: decoded.offsets,
             appended: decoded.appended,

@@ -35,11 +35,10 @@ pub(crate) fn domain_type(dtype: &DataType) -> Option<Type> {
         DataType::Boolean => Type::Bool,
         dtype if dtype.is_integer() => Type::Int,
         dtype if dtype.is_float() => Type::Float,
-        DataType::String => Type::String,
         DataType::Date | DataType::Datetime(..) => Type::Timestamp,
         DataType::List(inner) if **inner == DataType::String => Type::Strings,
         // The type of `NULL` alone: any would do.
-        DataType::Null => Type::String,
+        DataType::String | DataType::Null => Type::String,
         _ => return None,
     })
 }

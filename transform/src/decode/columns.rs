@@ -44,7 +44,7 @@ pub(crate) fn cell<'a>(slot: Slot<'a>, ty: Type, scratch: &Scratch<'a>) -> Resul
         (Slot::Float(x), Type::Float) => Cell::Float(x),
         (Slot::Int(i), Type::Float) => Cell::Float(i as f64),
         (Slot::Bool(b), Type::Bool) => Cell::Bool(b),
-        (Slot::Float(x), Type::Int) if x.trunc() != x => return Err(Misfit::Type("a number with a fraction")),
+        (Slot::Float(x), Type::Int) if x.fract() != 0.0 => return Err(Misfit::Type("a number with a fraction")),
         (Slot::Float(x), Type::Int) if (-INT_END..INT_END).contains(&x) => Cell::Int(x as i64),
         (Slot::Float(_), Type::Int) | (Slot::TooLarge, Type::Int | Type::Float) => return Err(Misfit::Range),
         (Slot::Text(_) | Slot::Unescaped(..), Type::Timestamp) => {

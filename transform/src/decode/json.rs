@@ -263,7 +263,7 @@ impl<'a> Cursor<'a> {
 
     /// Moves on to the next quote, backslash or control character.
     #[inline]
-    fn to_special(&mut self) {
+    fn pass_plain(&mut self) {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const TOPS: u64 = 0x8080_8080_8080_8080;
         // Eight bytes at a time: the lowest top bit that is set marks the first such byte ("Bit Twiddling Hacks",
@@ -288,7 +288,7 @@ impl<'a> Cursor<'a> {
     fn string(&mut self, scratch: &mut Scratch<'a>) -> Result<Slot<'a>, Expected> {
         self.take(b'"', "a string")?;
         let start = self.at;
-        self.to_special();
+        self.pass_plain();
         if self.peek() == Some(b'"') {
             let text = &self.text[start..self.at];
             self.at += 1;
@@ -309,7 +309,7 @@ impl<'a> Cursor<'a> {
                 _ => return Err(Expected("the end of the string")),
             }
             let start = self.at;
-            self.to_special();
+            self.pass_plain();
             scratch.text.push_str(&self.text[start..self.at]);
         }
     }
@@ -317,7 +317,7 @@ impl<'a> Cursor<'a> {
     fn skip_string(&mut self) -> Result<(), Expected> {
         self.take(b'"', "a string")?;
         loop {
-            self.to_special();
+            self.pass_plain();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;

@@ -40,7 +40,7 @@ pub(crate) struct Decoder {
 
 /// Columns of accepted records, and the rejected ones.
 pub(crate) struct Columns {
-    pub(crate) columns: Vec<Column>,
+    pub(crate) filled: Vec<Column>,
     pub(crate) event_times: Vec<i64>,
     pub(crate) offsets: Vec<Offset>,
     pub(crate) appended: Vec<Timestamp>,
@@ -95,7 +95,7 @@ impl Decoder {
     pub(crate) fn decode(&self, records: &[Record]) -> Columns {
         let rows = records.len();
         let mut out = Columns {
-            columns: Vec::with_capacity(self.columns),
+            filled: Vec::with_capacity(self.columns),
             event_times: Vec::with_capacity(rows),
             offsets: Vec::with_capacity(rows),
             appended: Vec::with_capacity(rows),
@@ -120,7 +120,7 @@ impl Decoder {
                 Err(reason) => out.rejected.push(Rejected { index, offset: record.offset, reason }),
             }
         }
-        out.columns = self.finish(builders);
+        out.filled = self.finish(builders);
         out
     }
 

@@ -19,6 +19,7 @@ const INPUT: &str = "input";
 ///
 /// # Errors
 /// When an input is missing, or a step names a column that is not there or cannot be evaluated.
+#[allow(clippy::needless_pass_by_value)] // A caller has no use for the frames any more.
 pub fn run(plan: &ReportPlan, inputs: Vec<(String, LazyFrame)>) -> Result<DataFrame, TransformError> {
     let find = |name: &str| {
         let found = inputs.iter().find(|(known, _)| known == name);
@@ -54,11 +55,11 @@ pub fn run(plan: &ReportPlan, inputs: Vec<(String, LazyFrame)>) -> Result<DataFr
                 })
             }
         };
-        result = next.map_err(|error| named(what(), error))?;
+        result = next.map_err(|error| named(what(), &error))?;
     }
-    result.collect().map_err(|error| named(format!("report `{}`", plan.name), error.into()))
+    result.collect().map_err(|error| named(format!("report `{}`", plan.name), &error.into()))
 }
 
-fn named(what: String, error: TransformError) -> TransformError {
+fn named(what: String, error: &TransformError) -> TransformError {
     TransformError::Expression { what, message: error.to_string() }
 }

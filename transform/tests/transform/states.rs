@@ -96,7 +96,9 @@ fn same(a: &StateTable, b: &StateTable) -> Result<(), TestCaseError> {
 
 fn table_of(plan: &Plan, batches: &[StateBatch]) -> StateTable {
     let mut table = StateTable::new(&plan.views[0].fields);
-    batches.iter().for_each(|batch| table.merge(batch));
+    for batch in batches {
+        table.merge(batch);
+    }
     table
 }
 
