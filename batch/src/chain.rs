@@ -90,7 +90,8 @@ pub(crate) fn units(chains: &Chains, positions: &Positions, until: Option<&Posit
         let mut unit: Vec<BronzeObject> = Vec::new();
         let (mut bytes, mut start) = (0, 0);
         for file in files {
-            if !unit.is_empty() && (bytes + file.size > size.bytes || file.first.saturating_sub(start) >= size.records) {
+            if !unit.is_empty() && (bytes + file.size > size.bytes || file.first.saturating_sub(start) >= size.records)
+            {
                 let files = std::mem::take(&mut unit);
                 units.push(Unit { partition: *partition, files, from: position.unwrap_or(0), until });
                 bytes = 0;

@@ -36,9 +36,8 @@ impl Engines {
 
     pub(crate) fn source(&self, name: &str) -> Result<Arc<SourceTransform>, BatchError> {
         let found = self.sources.get(name).cloned();
-        found.ok_or_else(|| {
-            tideline_transform::TransformError::Unknown { kind: "source", name: name.to_owned() }.into()
-        })
+        found
+            .ok_or_else(|| tideline_transform::TransformError::Unknown { kind: "source", name: name.to_owned() }.into())
     }
 
     pub(crate) fn view(&self, name: &str) -> Result<Arc<ViewTransform>, BatchError> {

@@ -70,7 +70,9 @@ pub enum BatchError {
         limit: usize,
     },
     /// The schedule is not one.
-    #[error("`{expression}` is not a schedule: {reason}; use six fields, second minute hour day month weekday, such as `0 */5 * * * *`")]
+    #[error(
+        "`{expression}` is not a schedule: {reason}; use six fields, second minute hour day month weekday, such as `0 */5 * * * *`"
+    )]
     Schedule {
         /// As written.
         expression: String,

@@ -175,9 +175,11 @@ async fn states_between(
             continue;
         }
         let time = |time: Timestamp| lit(time.0).cast(DataType::Datetime(TimeUnit::Microseconds, None));
-        let rows = context.lake.scan(overlapping, &lake::silver_fields(plan)).await?.filter(
-            col(EVENT_TIME).gt_eq(time(range.start)).and(col(EVENT_TIME).lt(time(range.end))),
-        );
+        let rows = context
+            .lake
+            .scan(overlapping, &lake::silver_fields(plan))
+            .await?
+            .filter(col(EVENT_TIME).gt_eq(time(range.start)).and(col(EVENT_TIME).lt(time(range.end))));
         let transform = context.engines.view(&view.name)?;
         let name = name.clone();
         let states = lake::blocking(move || Ok(transform.states_lazy(&name, rows)?)).await?;
@@ -207,9 +209,10 @@ async fn write(
             for row in rows {
                 part.push_from(&states, *row);
             }
-            let (min, max) = part.panes.iter().fold((Timestamp::MAX, Timestamp::MIN), |(min, max), pane| {
-                (min.min(*pane), max.max(*pane))
-            });
+            let (min, max) = part
+                .panes
+                .iter()
+                .fold((Timestamp::MAX, Timestamp::MIN), |(min, max), pane| (min.min(*pane), max.max(*pane)));
             let bytes = lake::encode(&mut frame::states_to_frame(&schema, &part)?, Some(row_group))?;
             files.push((bytes, part.len() as u64, min, max));
         }

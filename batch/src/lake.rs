@@ -4,11 +4,11 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use polars::io::HiveOptions;
 use polars::prelude::{
     Column as Series, DataFrame, DataType, IntoLazy, LazyFrame, ParquetCompression, ParquetReader, ParquetWriter,
     PlRefPath, ScanArgsParquet, ScanSources, SerReader, StatisticsOptions, TimeUnit,
 };
-use polars::io::HiveOptions;
 use tideline_common::manifest::TimedFile;
 use tideline_common::plan::{EVENT_TIME, Field, TablePlan};
 use tideline_common::ports::{Location, Objects};
@@ -38,9 +38,9 @@ impl Lake {
         let mut remote: Vec<&str> = Vec::new();
         for file in files {
             match self.objects.location(file) {
-                Location::File(path) => paths.push(
-                    PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?,
-                ),
+                Location::File(path) => {
+                    paths.push(PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?)
+                }
                 Location::Url(_) => remote.push(file),
             }
         }
@@ -139,17 +139,11 @@ pub(crate) fn stack(frames: Vec<DataFrame>) -> Result<Option<DataFrame>, BatchEr
 
 /// The columns of a table's Silver files.
 pub(crate) fn silver_fields(table: &TablePlan) -> Vec<Field> {
-    let mut fields = table_fields(table);
-    fields.push(Field { name: SEQUENCE.to_owned(), ty: Type::Int });
-    fields.push(Field { name: ORDINAL.to_owned(), ty: Type::Int });
-    fields
-}
-
-/// The columns of a table as reports see them.
-pub(crate) fn table_fields(table: &TablePlan) -> Vec<Field> {
     let mut fields: Vec<Field> =
         table.columns.iter().map(|column| Field { name: column.name.clone(), ty: column.ty }).collect();
     fields.push(Field { name: EVENT_TIME.to_owned(), ty: Type::Timestamp });
+    fields.push(Field { name: SEQUENCE.to_owned(), ty: Type::Int });
+    fields.push(Field { name: ORDINAL.to_owned(), ty: Type::Int });
     fields
 }
 

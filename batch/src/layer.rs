@@ -54,7 +54,10 @@ pub struct BatchLayer {
 
 impl fmt::Debug for BatchLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchLayer").field("plan", &self.engines.plan.name).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("BatchLayer")
+            .field("plan", &self.engines.plan.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

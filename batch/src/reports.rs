@@ -6,20 +6,18 @@
 //! next run.
 //!
 //! Rows are in the order of `order_by`, then of all other plain columns, so that equal inputs make equal files;
-//! without `order_by`, in the order of the last step.
+//! without `order_by`, in the order of the last step. `_sequence` and `_ordinal` are left out of the result.
 
 use std::collections::BTreeMap;
 
-use polars::prelude::{
-    Column, DataFrame, DataType, IntoLazy, LazyFrame, SortMultipleOptions, TimeUnit, col,
-};
+use polars::prelude::{Column, DataFrame, DataType, IntoLazy, LazyFrame, SortMultipleOptions, TimeUnit};
 use tideline_common::manifest::{Manifest, ReportFile, ReportFiles, ViewFiles};
 use tideline_common::plan::{Field, ReportPlan, ViewPlan};
 use tideline_common::ports::ViewSchema;
 use tideline_common::state::{StateBatch, StateTable};
 use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Type;
-use tideline_transform::{TransformError, frame, steps};
+use tideline_transform::{ORDINAL, SEQUENCE, TransformError, frame, steps};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::context::Context;
@@ -113,7 +111,7 @@ async fn one(context: &Context, report: &ReportPlan, next: &Manifest, suffix: &s
     let path = context.file(&format!("gold/_reports/{}", report.name)).replace(".parquet", suffix);
     let (columns, rows, bytes) = lake::blocking(move || {
         let result = ordered(steps::run(&plan, inputs)?, &plan)?;
-        let (mut result, columns) = plain(result)?;
+        let (mut result, columns) = plain(result.drop_many([SEQUENCE, ORDINAL]))?;
         let bytes = lake::encode(&mut result, None)?;
         Ok((columns, result.height() as u64, bytes))
     })
@@ -122,13 +120,12 @@ async fn one(context: &Context, report: &ReportPlan, next: &Manifest, suffix: &s
     Ok(ReportFiles { plan: report.version.clone(), columns, files: vec![ReportFile { path, rows }], rows })
 }
 
-/// A table's rows, or a view's finished answers for its declared window.
+/// A table's rows (with `_sequence` and `_ordinal`, which name a row), or a view's finished answers for its declared
+/// window.
 async fn input(context: &Context, name: &str, next: &Manifest) -> Result<LazyFrame, BatchError> {
     if let Some(table) = context.plan().table(name) {
         let files = next.tables.get(name).into_iter().flat_map(|table| &table.files);
-        let scan = context.lake.scan(files.map(|file| file.path.as_str()), &lake::silver_fields(table)).await?;
-        let columns: Vec<_> = lake::table_fields(table).iter().map(|field| col(field.name.as_str())).collect();
-        return Ok(scan.select(columns));
+        return context.lake.scan(files.map(|file| file.path.as_str()), &lake::silver_fields(table)).await;
     }
     if let (Some(view), Some(files)) = (context.plan().view(name), next.views.get(name)) {
         return Ok(answers(context, view, files).await?.lazy());

@@ -98,10 +98,7 @@ mod tests {
             .iter()
             .zip(0..)
             .map(|((highest, appended), partition)| {
-                let mark = Watermark {
-                    highest: Some(Timestamp(*highest)),
-                    last_appended: Some(Timestamp(*appended)),
-                };
+                let mark = Watermark { highest: Some(Timestamp(*highest)), last_appended: Some(Timestamp(*appended)) };
                 (partition, mark)
             })
             .collect();

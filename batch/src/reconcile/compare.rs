@@ -1,7 +1,7 @@
 //! Whether two states are the same.
 
 use tideline_common::column::Column;
-use tideline_common::state::{MapColumn, StateBatch, StateColumn};
+use tideline_common::state::{Input, MapColumn, StateBatch, StateColumn, StateField};
 
 /// How far two float sums may be apart: they were added in different orders.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,10 @@ impl Tolerance {
         // Equal infinities, and two NaNs, are the same.
         a.to_bits() == b.to_bits()
             || (a.is_nan() && b.is_nan())
-            || (a - b).abs() <= self.absolute.max(self.relative * a.abs().max(b.abs()))
+            || a == b
+            || (a.is_finite()
+                && b.is_finite()
+                && (a - b).abs() <= self.absolute.max(self.relative * a.abs().max(b.abs())))
     }
 }
 
@@ -24,6 +27,15 @@ impl Tolerance {
 /// last values and sketches must be equal; float sums within the tolerance.
 pub(super) fn differs(a: &StateBatch, row: usize, b: &StateBatch, other: usize, tolerance: Tolerance) -> Option<usize> {
     a.states.iter().zip(&b.states).position(|(a, b)| !same(a, row, b, other, tolerance))
+}
+
+/// Whether some count of `a` is greater than that of `b`.
+pub(super) fn counts_more(fields: &[StateField], a: &StateBatch, row: usize, b: &StateBatch, other: usize) -> bool {
+    let counts = |field: &StateField| matches!(field.input, Input::One | Input::NotNull | Input::IsTrue);
+    fields.iter().zip(a.states.iter().zip(&b.states)).any(|(field, columns)| match columns {
+        (StateColumn::SumInt(a), StateColumn::SumInt(b)) => counts(field) && a[row] > b[other],
+        _ => false,
+    })
 }
 
 fn same(a: &StateColumn, row: usize, b: &StateColumn, other: usize, tolerance: Tolerance) -> bool {
@@ -76,7 +88,7 @@ pub(super) fn describe(column: &StateColumn, row: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tideline_common::state::{Input, Rule, StateField};
+    use tideline_common::state::Rule;
     use tideline_common::time::Timestamp;
     use tideline_common::value::Type;
 

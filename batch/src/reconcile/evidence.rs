@@ -109,10 +109,9 @@ pub(super) async fn live_from(
                 let middle = low + (high - low) / 2;
                 let path = files[middle].path.clone();
                 let bytes = context.lake.objects.get(&path).await?;
-                let content = lake::blocking(move || {
-                    bronze::decode(bytes).map_err(|source| BatchError::Bronze { path, source })
-                })
-                .await?;
+                let content =
+                    lake::blocking(move || bronze::decode(bytes).map_err(|source| BatchError::Bronze { path, source }))
+                        .await?;
                 match content.records.iter().find(|record| record.appended >= edge) {
                     Some(record) => {
                         cutoff = record.offset;
@@ -200,10 +199,8 @@ impl Evidence {
             let (Some(plan), Some(files)) = (context.plan().table(name), manifest.tables.get(name)) else { continue };
             let overlapping =
                 files.files.iter().filter(|file| file.min_time < range.end && file.max_time >= range.start);
-            let scan = context
-                .lake
-                .scan(overlapping.map(|file| file.path.as_str()), &lake::silver_fields(plan))
-                .await?;
+            let scan =
+                context.lake.scan(overlapping.map(|file| file.path.as_str()), &lake::silver_fields(plan)).await?;
             let time = |time: Timestamp| lit(time.0).cast(DataType::Datetime(TimeUnit::Microseconds, None));
             let pane = "_pane";
             let (from, to, length) = (range.start, range.end, view.pane.0);
@@ -247,11 +244,11 @@ impl Evidence {
         Ok(())
     }
 
-    /// Why the layers differ on a group.
-    pub(super) fn explain(&self, view: &ViewPlan, standing: &Standing, group: &Group) -> Difference {
+    /// Why the layers differ on a group, of which speed counts `more` than batch or not.
+    pub(super) fn explain(&self, view: &ViewPlan, standing: &Standing, group: &Group, more: bool) -> Difference {
         if self.late.contains(group) {
             Difference::Late
-        } else if self.expired.contains(group) {
+        } else if !more && self.expired.contains(group) {
             Difference::Expired
         } else if self.duplicates.contains(&group.1) {
             Difference::Duplicate

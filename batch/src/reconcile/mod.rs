@@ -123,6 +123,8 @@ struct Differing {
     field: Option<String>,
     speed: Option<String>,
     batch: Option<String>,
+    /// The speed layer counts something more than batch: no expiry does that.
+    more: bool,
 }
 
 impl Comparison<'_> {
@@ -195,7 +197,13 @@ impl Comparison<'_> {
             self.found.missing_in_speed += 1;
             let groups = batch.groups();
             let text = describe_group(groups, row);
-            differing.push(Differing { group: group_of(groups, row), field: None, speed: None, batch: Some(text) });
+            differing.push(Differing {
+                group: group_of(groups, row),
+                field: None,
+                speed: None,
+                batch: Some(text),
+                more: false,
+            });
         }
         if differing.is_empty() { Ok(()) } else { self.explain(range, differing).await }
     }
@@ -233,7 +241,13 @@ impl Comparison<'_> {
             let Some(other) = batch.find(left.keys.get(row), left.panes[row]) else {
                 self.found.missing_in_batch += 1;
                 let text = describe_group(left, row);
-                differing.push(Differing { group: group_of(left, row), field: None, speed: Some(text), batch: None });
+                differing.push(Differing {
+                    group: group_of(left, row),
+                    field: None,
+                    speed: Some(text),
+                    batch: None,
+                    more: true,
+                });
                 continue;
             };
             matched[other] = true;
@@ -244,6 +258,7 @@ impl Comparison<'_> {
                     field: self.view.fields.get(column).map(|field| field.name.clone()),
                     speed: Some(compare::describe(&left.states[column], row)),
                     batch: Some(compare::describe(&right.states[column], other)),
+                    more: compare::counts_more(&self.view.fields, left, row, right, other),
                 }),
             }
         }
@@ -267,7 +282,7 @@ impl Comparison<'_> {
         let evidence =
             Evidence::gather(self.context, self.views, self.view, self.manifest, &(from..to), live_from).await?;
         for difference in differing {
-            let because = evidence.explain(self.view, &standing, &difference.group);
+            let because = evidence.explain(self.view, &standing, &difference.group, difference.more);
             self.found.count(because, 1);
             if self.found.wants(because) {
                 let (key, pane) = difference.group;

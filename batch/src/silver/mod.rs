@@ -239,9 +239,8 @@ fn join(
         let content =
             bronze::decode(bytes).map_err(|error| BatchError::Bronze { path: file.path.clone(), source: error })?;
         let from = reached.unwrap_or(unit.from).max(unit.from);
-        records.extend(
-            content.records.into_iter().filter(|record| record.offset >= from && record.offset < unit.until),
-        );
+        records
+            .extend(content.records.into_iter().filter(|record| record.offset >= from && record.offset < unit.until));
         reached = Some(reached.unwrap_or(0).max(content.next).max(file.first));
     }
     Ok((records, reached.unwrap_or(unit.from).min(unit.until)))

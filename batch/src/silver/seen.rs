@@ -175,9 +175,8 @@ fn frame_of(rows: &[SeenRow]) -> Result<DataFrame, BatchError> {
     let partitions: Vec<i64> = rows.iter().map(|row| i64::from(row.partition)).collect();
     let dropped: Vec<bool> = rows.iter().map(|row| row.dropped).collect();
     let what = || BatchError::frame("deduplication keys");
-    let times = Series::new(EVENT_TIME.into(), times)
-        .cast(&DataType::Datetime(TimeUnit::Microseconds, None))
-        .map_err(what())?;
+    let times =
+        Series::new(EVENT_TIME.into(), times).cast(&DataType::Datetime(TimeUnit::Microseconds, None)).map_err(what())?;
     let columns = vec![
         times.into(),
         Series::new(HIGH.into(), high).into(),
