@@ -39,7 +39,8 @@ impl Lake {
         for file in files {
             match self.objects.location(file) {
                 Location::File(path) => {
-                    paths.push(PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?)
+                    paths
+                        .push(PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?);
                 }
                 Location::Url(_) => remote.push(file),
             }

@@ -86,7 +86,7 @@ pub(crate) fn run_id(now: Timestamp) -> String {
     let since = std::time::UNIX_EPOCH + Span(now.0).to_std();
     // Only within one millisecond can the random part overflow, and the part is new each time.
     let mut generator = ulid::Generator::new();
-    generator.generate_from_datetime(since).map_or_else(|_| Ulid::nil(), |ulid| ulid).to_string()
+    generator.generate_from_datetime(since).unwrap_or_else(|_| Ulid::nil()).to_string()
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ async fn one(context: &Context, report: &ReportPlan, next: &Manifest, suffix: &s
     let path = context.file(&format!("gold/_reports/{}", report.name)).replace(".parquet", suffix);
     let (columns, rows, bytes) = lake::blocking(move || {
         let result = ordered(steps::run(&plan, inputs)?, &plan)?;
-        let (mut result, columns) = plain(result.drop_many([SEQUENCE, ORDINAL]))?;
+        let (mut result, columns) = plain(&result.drop_many([SEQUENCE, ORDINAL]))?;
         let bytes = lake::encode(&mut result, None)?;
         Ok((columns, result.height() as u64, bytes))
     })
@@ -226,8 +226,8 @@ fn ordered(result: DataFrame, report: &ReportPlan) -> Result<DataFrame, BatchErr
         .map_err(BatchError::frame(format!("order_by of report {}", report.name)))
 }
 
-/// Columns as the types of the plan: what serving and ClickHouse know.
-fn plain(result: DataFrame) -> Result<(DataFrame, Vec<Field>), BatchError> {
+/// Columns as the types of the plan: what serving and `ClickHouse` know.
+fn plain(result: &DataFrame) -> Result<(DataFrame, Vec<Field>), BatchError> {
     let mut fields = Vec::with_capacity(result.width());
     let mut columns: Vec<Column> = Vec::with_capacity(result.width());
     for column in result.columns() {

@@ -33,7 +33,7 @@ fn orders(random: &mut StdRng, partition: u32, count: u64) -> Vec<Record> {
             &format!("{partition}-{offset}"),
             seconds,
             shop,
-            random.random_range(-50..50) as f64 / 4.0,
+            f64::from(random.random_range(-50..50)) / 4.0,
         ));
     }
     records

@@ -23,7 +23,7 @@ async fn report(lake: &Lake, name: &str) -> DataFrame {
     let frame = lake.folder.frame(&report.files[0].path).await;
     assert_eq!(frame.height() as u64, report.rows);
     let names: Vec<&str> = report.columns.iter().map(|field| field.name.as_str()).collect();
-    let columns: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
+    let columns: Vec<&str> = frame.columns().iter().map(|column| column.name().as_str()).collect();
     assert_eq!(columns, names);
     frame
 }

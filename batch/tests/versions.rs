@@ -128,7 +128,7 @@ async fn many_writers_at_once_take_everything_in_once() {
     lake.bronze("orders", 0, 0, &some(0, 10)).await;
     let layers: Vec<_> = (0..3).map(|_| lake.layer(&plan)).collect();
     let results = futures::future::join_all(layers.iter().map(|layer| layer.run())).await;
-    assert!(results.iter().all(|result| result.is_ok()), "{results:?}");
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
     let manifest = lake.current().await;
     assert_eq!((manifest.sources["orders"].records, manifest.sources["orders"].duplicates), (10, 0));
     assert_eq!(manifest.tables["sales"].files.iter().map(|file| file.rows).sum::<u64>(), 10);

@@ -16,7 +16,6 @@ impl Tolerance {
         // Equal infinities, and two NaNs, are the same.
         a.to_bits() == b.to_bits()
             || (a.is_nan() && b.is_nan())
-            || a == b
             || (a.is_finite()
                 && b.is_finite()
                 && (a - b).abs() <= self.absolute.max(self.relative * a.abs().max(b.abs())))
@@ -63,7 +62,7 @@ fn same(a: &StateColumn, row: usize, b: &StateColumn, other: usize, tolerance: T
 fn value(a: &Column, row: usize, b: &Column, other: usize) -> bool {
     match (a, b) {
         (Column::Float(a), Column::Float(b)) => match (a[row], b[other]) {
-            (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (Some(a), Some(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 0.0,
             (a, b) => a.is_none() && b.is_none(),
         },
         (Column::String(a), Column::String(b)) => a.get(row) == b.get(other),

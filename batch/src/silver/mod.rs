@@ -81,6 +81,9 @@ struct SourceRun<'a> {
     seen: Seen,
 }
 
+/// Rows of a unit by table, in the making.
+type TableTask = JoinHandle<Result<Vec<(String, DataFrame)>, BatchError>>;
+
 struct Read {
     unit: Unit,
     next: Offset,
@@ -94,13 +97,12 @@ impl<'a> SourceRun<'a> {
         let mut tables = BTreeMap::new();
         let mut stale = Vec::new();
         for table in context.plan().tables_of(&source.name) {
-            match base.tables.get(&table.name).filter(|files| before.is_some() && files.plan == table.version) {
-                Some(files) => tables.insert(table.name.clone(), files.clone()),
-                None => {
-                    stale.push(table.name.clone());
-                    tables.insert(table.name.clone(), TableFiles { plan: table.version.clone(), files: Vec::new() })
-                }
-            };
+            let same = |files: &&TableFiles| before.is_some() && files.plan == table.version;
+            let files = base.tables.get(&table.name).filter(same).cloned().unwrap_or_else(|| {
+                stale.push(table.name.clone());
+                TableFiles { plan: table.version.clone(), files: Vec::new() }
+            });
+            tables.insert(table.name.clone(), files);
         }
         let fresh = SourceProgress { plan: source.version.clone(), ..SourceProgress::default() };
         let (mut progress, resume) = match before {
@@ -145,7 +147,7 @@ impl<'a> SourceRun<'a> {
         let mut reads = futures::stream::iter(units)
             .map(|unit| read(context, self.source.name.clone(), Arc::clone(&transform), unit))
             .buffered(parallelism);
-        let mut working: VecDeque<JoinHandle<Result<Vec<(String, DataFrame)>, BatchError>>> = VecDeque::new();
+        let mut working: VecDeque<TableTask> = VecDeque::new();
         while let Some(read) = reads.try_next().await? {
             context.check()?;
             let decoded = self.progress.accept(&self.source.name, read, counts)?;
@@ -194,10 +196,7 @@ impl<'a> SourceRun<'a> {
     }
 }
 
-async fn collect(
-    working: &mut VecDeque<JoinHandle<Result<Vec<(String, DataFrame)>, BatchError>>>,
-    writer: &mut Writer,
-) -> Result<(), BatchError> {
+async fn collect(working: &mut VecDeque<TableTask>, writer: &mut Writer) -> Result<(), BatchError> {
     if let Some(task) = working.pop_front() {
         for (table, rows) in task.await?? {
             writer.add(&table, rows);
