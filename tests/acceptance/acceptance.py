@@ -77,6 +77,8 @@ def ingest(server, streams, kills, rng):
             if have == 0:
                 server.post_lines(topic, lines)
         else:
+            if kills:
+                time.sleep(rng.uniform(0, 0.1))
             answer = server.post_lines(topic, lines)
             if answer["accepted"] != len(lines):
                 raise SystemExit(f"{topic}: accepted {answer['accepted']} of {len(lines)}")
@@ -123,7 +125,9 @@ def compare(server, view, expected, layers):
 def run(binary, args, streams, sources, expected):
     rng = random.Random(args.seed)
     folder = tempfile.mkdtemp(prefix="tideline-acceptance-")
-    server = Server(binary, f"{folder}/data", f"{ROOT}/schema/pipelines").start()
+    # With kills: checkpoints often and records slowly, so that kills fall before, into and after durable steps.
+    env = {"TIDELINE_SPEED__CHECKPOINT_INTERVAL": "150ms"} if args.kills else {}
+    server = Server(binary, f"{folder}/data", f"{ROOT}/schema/pipelines", env).start()
     try:
         began = time.monotonic()
         ingest(server, streams, args.kills, rng)
