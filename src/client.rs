@@ -1,5 +1,7 @@
 //! The HTTP API as commands use it: of a running server, or of this process when no server has the folder.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -54,7 +56,9 @@ impl Client {
         let mut target = path.to_owned();
         for (at, (name, value)) in query.iter().enumerate() {
             target.push(if at == 0 { '?' } else { '&' });
-            target.push_str(&format!("{name}={}", escape(value)));
+            target.push_str(name);
+            target.push('=');
+            target.push_str(&escape(value));
         }
         self.send(Method::GET, &target, Bytes::new()).await
     }
@@ -113,7 +117,8 @@ pub fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~,:".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

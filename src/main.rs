@@ -15,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Log as JSON, one object a line (also TIDELINE_LOG_JSON=1).
+    /// Log as JSON, one object a line (also `TIDELINE_LOG_JSON=1`).
     #[arg(long, global = true, env = "TIDELINE_LOG_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     log_json: bool,
 }

@@ -120,7 +120,13 @@ fn encode_int(tag: u8, i: i64, out: &mut Vec<u8>) {
 
 fn encode_float(x: f64, out: &mut Vec<u8>) {
     // -0 and 0 are one key, and so are all NaNs.
-    let x = if x == 0.0 { 0.0 } else if x.is_nan() { f64::NAN } else { x };
+    let x = if x == 0.0 {
+        0.0
+    } else if x.is_nan() {
+        f64::NAN
+    } else {
+        x
+    };
     let bits = x.to_bits();
     out.push(FLOAT);
     out.extend_from_slice(&(if bits & SIGN == 0 { bits ^ SIGN } else { !bits }).to_be_bytes());
@@ -185,7 +191,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Value>, KeyError> {
                             text.push(0);
                             at += 2;
                         }
-                        (Some(0), _) | (None, _) => return Err(error),
+                        (Some(0) | None, _) => return Err(error),
                         (Some(&byte), _) => {
                             text.push(byte);
                             at += 1;

@@ -12,7 +12,7 @@
 //!
 //! # Never
 //! This crate never opens a file or a socket, never reads the wall clock, and never knows Polars, Kafka,
-//! Scylla, ClickHouse or HTTP. What enters it is used by two layers.
+//! Scylla, `ClickHouse` or HTTP. What enters it is used by two layers.
 
 pub mod aggregate;
 pub mod column;

@@ -30,11 +30,7 @@ impl std::fmt::Debug for Appender {
 impl Appender {
     /// Appends to `log`. Records of a topic that `keys` knows are partitioned by what it finds; those of other
     /// topics have no key.
-    pub fn new(
-        log: Arc<dyn Log>,
-        clock: Arc<dyn Clock>,
-        keys: BTreeMap<String, Arc<dyn RecordKeys>>,
-    ) -> Self {
+    pub fn new(log: Arc<dyn Log>, clock: Arc<dyn Clock>, keys: BTreeMap<String, Arc<dyn RecordKeys>>) -> Self {
         Self { log, clock, keys }
     }
 

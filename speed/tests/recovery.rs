@@ -239,8 +239,7 @@ async fn a_winner_with_longer_files_is_adopted() {
 async fn watermarks_and_what_the_log_must_keep_are_known() {
     let world = World::default();
     world.log.create(TOPIC, 2);
-    let line =
-        |at: u64, id: &str| Bytes::from(format!("{{\"at\":{at},\"id\":\"{id}\",\"who\":\"u\",\"amount\":1.0}}"));
+    let line = |at: u64, id: &str| Bytes::from(format!("{{\"at\":{at},\"id\":\"{id}\",\"who\":\"u\",\"amount\":1.0}}"));
     world.push(0, &[line(100_000, "a"), line(90_000, "b")]);
     let process = world.start(&plan(2), config(), &Faults::none()).await;
     process.handle.seal().await.unwrap();

@@ -20,7 +20,8 @@ use crate::output::{Format, Rows};
 #[derive(Debug, Args)]
 pub struct Sql {
     /// The statement.
-    sql: String,
+    #[arg(value_name = "SQL")]
+    statement: String,
     /// A table: NDJSON (.ndjson, .jsonl, .json), CSV (.csv) or Parquet (.parquet); .gz of the text formats too.
     #[arg(long = "table", value_name = "NAME=FILE", value_parser = table)]
     tables: Vec<(String, PathBuf)>,
@@ -47,7 +48,7 @@ impl Sql {
             tables.push((name.clone(), scan(file).with_context(|| format!("table {name}"))?));
         }
         let mut context = sql::context(tables);
-        let frame = context.execute(&self.sql).and_then(LazyFrame::collect).context("cannot run the statement")?;
+        let frame = context.execute(&self.statement).and_then(LazyFrame::collect).context("cannot run the statement")?;
         let rows = rows(&frame)?;
         print(|out| rows.write(self.format, out))
     }
@@ -60,7 +61,7 @@ fn scan(file: &Path) -> anyhow::Result<LazyFrame> {
     let extension = plain.rsplit_once('.').map_or("", |(_, extension)| extension);
     let read = || -> anyhow::Result<Cursor<Vec<u8>>> {
         let mut bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
-        if name.ends_with(".gz") {
+        if plain.len() < name.len() {
             let mut plain = Vec::new();
             flate2::read::MultiGzDecoder::new(&bytes[..])
                 .read_to_end(&mut plain)

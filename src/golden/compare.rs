@@ -1,7 +1,7 @@
 //! When an answer equals what was expected: integers, texts, times and nulls exactly; floats to 1e-9 relative;
 //! quantiles within 1 % and distinct counts within 2 %, as the aggregates promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use tideline_common::aggregate::Function;
@@ -61,9 +61,9 @@ pub fn view(plan: &ViewPlan, expected: &[Json], found: &[Answer]) -> Vec<String>
             None => differences.push(format!("an expected row is not one: {row}")),
         }
     }
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for answer in found {
-        if seen.insert(answer.group.as_str(), ()).is_some() {
+        if !seen.insert(answer.group.as_str()) {
             differences.push(format!("{} is there twice", answer.group));
         }
         let Some(want) = wanted.get(&answer.group) else {
@@ -77,7 +77,7 @@ pub fn view(plan: &ViewPlan, expected: &[Json], found: &[Answer]) -> Vec<String>
             }
         }
     }
-    for group in wanted.keys().filter(|group| !seen.contains_key(group.as_str())) {
+    for group in wanted.keys().filter(|group| !seen.contains(group.as_str())) {
         differences.push(format!("{group} is missing"));
     }
     short(differences)

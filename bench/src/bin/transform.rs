@@ -298,7 +298,7 @@ fn generate(count: usize, seed: u64) -> Vec<Bytes> {
                 text.push_str(WORDS[draw(WORDS.len())]);
                 text.push(' ');
             }
-            for _ in 0..1 + draw(2) {
+            for _ in 0..=draw(2) {
                 text.push('$');
                 text.push_str(SYMBOLS[draw(SYMBOLS.len())]);
                 text.push(' ');

@@ -45,7 +45,13 @@ pub trait Analytics: Send + Sync + std::fmt::Debug {
     async fn panes(&self, manifest: &Manifest, view: &ViewSchema, query: &PaneQuery) -> PortResult<PanePage>;
 
     /// Panes of all keys in [from, to), sorted by key and pane. Never cut.
-    async fn panes_between(&self, manifest: &Manifest, view: &ViewSchema, from: Timestamp, to: Timestamp) -> PortResult<StateBatch>;
+    async fn panes_between(
+        &self,
+        manifest: &Manifest,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> PortResult<StateBatch>;
 
     /// Start of the newest pane of a view.
     async fn newest_pane(&self, manifest: &Manifest, view: &ViewSchema) -> PortResult<Option<Timestamp>>;
@@ -54,5 +60,12 @@ pub trait Analytics: Send + Sync + std::fmt::Debug {
     async fn report(&self, manifest: &Manifest, report: &str, query: &ReportQuery) -> PortResult<ReportPage>;
 
     /// The newest Silver rows of a key, newest first, at most `limit`. `table` is the lookup's table.
-    async fn rows(&self, manifest: &Manifest, table: &str, lookup: &LookupSchema, key: &Key, limit: usize) -> PortResult<LookupRows>;
+    async fn rows(
+        &self,
+        manifest: &Manifest,
+        table: &str,
+        lookup: &LookupSchema,
+        key: &Key,
+        limit: usize,
+    ) -> PortResult<LookupRows>;
 }

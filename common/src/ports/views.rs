@@ -210,7 +210,13 @@ pub trait SpeedViews: Send + Sync + std::fmt::Debug {
     async fn newest_pane(&self, view: &ViewSchema, now: Timestamp) -> PortResult<Option<Timestamp>>;
 
     /// Panes of all keys in [from, to), sorted by key and pane: what a ranking reads. Never cut.
-    async fn panes_between(&self, view: &ViewSchema, from: Timestamp, to: Timestamp, now: Timestamp) -> PortResult<StateBatch>;
+    async fn panes_between(
+        &self,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> PortResult<StateBatch>;
 
     /// The newest rows of a key, newest first, at most `limit`.
     async fn rows(&self, lookup: &LookupSchema, key: &Key, limit: usize, now: Timestamp) -> PortResult<LookupRows>;

@@ -4,7 +4,7 @@ use tideline_common::definition::Diagnostics;
 use tideline_common::plan::{self, ExpressionError, ExpressionTypes, Field, Plan};
 use tideline_common::value::Type;
 
-pub const CLEAN: &str = r#"version = 1
+pub(crate) const CLEAN: &str = r#"version = 1
 name = "clean"
 
 [sources.events]
@@ -38,20 +38,20 @@ top = ["total"]
 "#;
 
 /// [`CLEAN`] with one part replaced, which must be there.
-pub fn with(from: &str, to: &str) -> String {
+pub(crate) fn with(from: &str, to: &str) -> String {
     assert!(CLEAN.contains(from), "{from}");
     CLEAN.replace(from, to)
 }
 
-pub fn load_with(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Diagnostics> {
+pub(crate) fn load_with(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Diagnostics> {
     plan::load("pipeline.toml", text, env, &Engine)
 }
 
-pub fn load(text: &str) -> Result<Plan, Diagnostics> {
+pub(crate) fn load(text: &str) -> Result<Plan, Diagnostics> {
     load_with(text, &|_| None)
 }
 
-pub fn diagnostics(text: &str) -> Diagnostics {
+pub(crate) fn diagnostics(text: &str) -> Diagnostics {
     load(text).err().unwrap_or(Diagnostics(Vec::new()))
 }
 
@@ -72,12 +72,11 @@ impl ExpressionTypes for Engine {
             return Ok(Type::String);
         }
         match sql.split_once('(').map(|(name, _)| name) {
+            Some("vader") | None => Ok(Type::Float),
             Some("cashtags") => Ok(Type::Strings),
-            Some("vader") => Ok(Type::Float),
             Some("label" | "lower" | "CAST") => Ok(Type::String),
             Some("length") => Ok(Type::Int),
             Some(name) => Err(ExpressionError { message: format!("unsupported function '{name}'"), at: None }),
-            None => Ok(Type::Float),
         }
     }
 }

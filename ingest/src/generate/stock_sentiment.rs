@@ -109,8 +109,8 @@ impl Market {
         let other = (at + rng.random_range(1..SYMBOLS.len())) % SYMBOLS.len();
         let mood = self.drift[at];
         let weight = |x: f64| (x.max(0.0) * 100.0) as u32;
-        let texts: &[&str] =
-            *pick(rng, &[(&GOOD[..], 25 + weight(mood)), (&BAD[..], 20 + weight(-mood)), (&PLAIN[..], 40)]);
+        let moods: [(&[&str], u32); 3] = [(&GOOD, 25 + weight(mood)), (&BAD, 20 + weight(-mood)), (&PLAIN, 40)];
+        let texts = *pick(rng, &moods);
         let text = texts[rng.random_range(0..texts.len())]
             .replace("{s}", &format!("${}", SYMBOLS[at].0))
             .replace("{t}", &format!("${}", SYMBOLS[other].0))

@@ -254,7 +254,7 @@ async fn pages_never_cut_a_key<F: Fixture<dyn SpeedViews>>(mut fixture: F) {
         let query = PaneQuery { keys: KeySelector::All { after }, max_rows: 4, ..everything() };
         let page = views.panes(&counts(), &query, NOW).await.unwrap();
         let rows = rows_of(&page.panes);
-        assert!(rows.len() % 3 == 0, "whole keys only: {rows:?}");
+        assert!(rows.len().is_multiple_of(3), "whole keys only: {rows:?}");
         if let Some(last) = &page.more_after {
             assert_eq!(*last, key(&rows.last().unwrap().0), "a page goes on after its last key");
             assert_eq!(rows.len(), 6, "it stops after the key with which it has four rows");
@@ -303,7 +303,7 @@ async fn rows_past_their_time_are_gone<F: Fixture<dyn SpeedViews>>(mut fixture: 
     assert_eq!(alive(later(60)).await, [row("b", 0, 2), row("c", 3, 1)], "an hour after the last write");
     assert_eq!(views.newest_pane(&view, later(60)).await.unwrap(), Some(pane(3)));
     assert_eq!(views.panes_between(&view, pane(0), pane(10), later(60)).await.unwrap().len(), 2);
-    views.expire(&[view.clone()], &[], later(60)).await.unwrap();
+    views.expire(std::slice::from_ref(&view), &[], later(60)).await.unwrap();
     assert_eq!(alive(later(60)).await, [row("b", 0, 2), row("c", 3, 1)], "what lives is not dropped");
     assert_eq!(alive(later(90)).await, []);
     assert_eq!(views.newest_pane(&view, later(90)).await.unwrap(), None);
@@ -461,7 +461,7 @@ async fn old_versions_are_dropped<F: Fixture<dyn SpeedViews>>(mut fixture: F) {
     views.write(&flush_of(Shard::new("s", 0), 11, second.clone(), sums(&[("a", 0, 3)])), NOW).await.unwrap();
     views.write(&lookup_flush(12, &[("a", 1, 1, 0)]), NOW).await.unwrap();
     let third = LookupSchema { version: "3".to_owned(), ..lookup() };
-    views.expire(&[second.clone()], &[third], NOW).await.unwrap();
+    views.expire(std::slice::from_ref(&second), &[third], NOW).await.unwrap();
     assert_eq!(all(&*views).await, []);
     assert!(views.rows(&lookup(), &key("a"), 9, NOW).await.unwrap().is_empty());
     assert_eq!(rows_of(&views.panes(&second, &everything(), NOW).await.unwrap().panes), [row("a", 0, 3)]);

@@ -74,7 +74,7 @@ fn rows_are_made_per_element() {
     let mut rows = transform.decode(2, &records).unwrap().rows;
     rows.set_highest(vec![i64::MIN, 1, 2, 3]).unwrap();
     let tags = transform.table_rows("tags", &rows).unwrap();
-    let names: Vec<_> = tags.get_column_names().into_iter().map(|name| name.to_string()).collect();
+    let names: Vec<_> = tags.get_column_names().into_iter().map(ToString::to_string).collect();
     assert_eq!(names, ["score", "mood", "tag", "event_time", "_sequence", "_ordinal", "_highest"]);
     let texts = |name: &str| -> Vec<String> {
         tags.column(name).unwrap().str().unwrap().iter().map(|text| text.unwrap().to_owned()).collect()

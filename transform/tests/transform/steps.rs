@@ -95,7 +95,7 @@ proptest! {
 fn a_join_names_its_columns() {
     let (l, r) = sides(&[(Some("a"), 1)], &[(Some("a"), 2)]);
     let joined = run(vec![join(JoinTime::Any, "inner")], &[("tweets", &l), ("prices", &r)]).unwrap();
-    let names: Vec<_> = joined.get_column_names().into_iter().map(|name| name.to_string()).collect();
+    let names: Vec<_> = joined.get_column_names().into_iter().map(ToString::to_string).collect();
     assert_eq!(names, ["topic", "at", "l", "at_price", "r"]);
     let error = run(vec![join(JoinTime::Any, "outer")], &[("tweets", &l), ("prices", &r)]).unwrap_err();
     assert!(error.contains("step 1") && error.contains("outer"), "{error}");
