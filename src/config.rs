@@ -180,6 +180,7 @@ impl Config {
             return Err(format!("lake.url = \"{}\": this build has only a local folder", url.display()));
         }
         self.speed.check().map_err(|error| error.to_string())?;
+        self.batch.check().map_err(|error| error.to_string())?;
         if self.serve.max_record_bytes == 0 || self.serve.max_body_bytes < self.serve.max_record_bytes {
             return Err("serve.max_body_bytes must be at least serve.max_record_bytes, and both positive".to_owned());
         }
@@ -258,6 +259,8 @@ mod tests {
         wrong("[log]\nkind = \"${NONE}\"", &[], "line 2: the environment has no NONE");
         wrong("[speed]\nflush_interval = \"5\"", &[], "not a duration");
         wrong("[speed]\ncheckpoint_interval = \"2m\"", &[], "checkpoint_interval");
+        wrong("[batch]\nschedule = \"often\"", &[], "often");
+        wrong("[batch]\nparallelism = 0", &[], "batch.parallelism");
         wrong("", &[("TIDELINE_SERVE__NOPE", "1")], "TIDELINE_SERVE__NOPE");
         wrong("[lake]\nurl = \"s3://x\"", &[], "lake.url");
     }

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Deserializer};
 use tideline_common::time::Span;
 
+use crate::error::BatchError;
+use crate::schedule::check_schedule;
+
 /// How the batch layer works. Every field has a default; unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +49,37 @@ pub struct BatchConfig {
     pub tolerance: f64,
     /// … or by at most this much in all: sums that cancel out to about nothing.
     pub tolerance_absolute: f64,
+}
+
+impl BatchConfig {
+    /// Checks every bound, and the schedule.
+    ///
+    /// # Errors
+    /// [`BatchError::Config`] with the key that is out of its bounds, [`BatchError::Schedule`].
+    pub fn check(&self) -> Result<(), BatchError> {
+        let positive: [(&'static str, bool); 13] = [
+            ("parallelism", self.parallelism > 0),
+            ("unit_records", self.unit_records > 0),
+            ("unit_bytes", self.unit_bytes > 0),
+            ("chunk_bytes", self.chunk_bytes > 0),
+            ("seen_keys", self.seen_keys > 0),
+            ("gold_rows", self.gold_rows > 0),
+            ("gold_row_group", self.gold_row_group > 0),
+            ("bucket", self.bucket.0 > 0),
+            ("max_partitions", self.max_partitions > 0),
+            ("keep_versions", self.keep_versions > 0),
+            ("history", self.history > 0),
+            ("verify_page", self.verify_page > 0),
+            ("compact_files", self.compact_files > 0),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, holds)| !holds) {
+            return Err(BatchError::Config { key, reason: "it must be greater than zero" });
+        }
+        if !(0.0..1.0).contains(&self.tolerance) || !(0.0..1.0).contains(&self.tolerance_absolute) {
+            return Err(BatchError::Config { key: "tolerance", reason: "it must be at least 0 and below 1" });
+        }
+        if self.schedule.is_empty() { Ok(()) } else { check_schedule(&self.schedule) }
+    }
 }
 
 impl Default for BatchConfig {

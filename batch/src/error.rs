@@ -9,6 +9,14 @@ use tideline_transform::bronze::BronzeError;
 /// Why the batch layer could not do its work. Whatever it is, the version published before stays readable.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
+    /// A value of the configuration is out of its bounds.
+    #[error("batch.{key}: {reason}")]
+    Config {
+        /// Which one.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A store failed.
     #[error(transparent)]
     Port(#[from] PortError),

@@ -1,0 +1,77 @@
+//! The documentation names what is there, and all of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_metric_is_emitted() {
+    let mut files = Vec::new();
+    for crate_folder in ["speed", "batch", "serving", "stores", "ingest", "."] {
+        sources(&root().join(crate_folder).join("src"), &mut files);
+    }
+    let emitted = Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"(tideline_[a-z_]+)""#).expect("a pattern");
+    let mut in_code = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        in_code.extend(emitted.captures_iter(&text).map(|found| found[1].to_owned()));
+    }
+    let documented = Regex::new(r"(?m)^\| `(tideline_[a-z_]+)` \|").expect("a pattern");
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
+    let in_docs: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+    assert!(in_code.len() > 20, "only {} metrics were found in the code", in_code.len());
+    assert_eq!(in_code, in_docs);
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)#:]+)(?:#[^)]*)?\)").expect("a pattern");
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for entry in std::fs::read_dir(root().join("docs")).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("readable");
+        for found in link.captures_iter(&text) {
+            let target = page.parent().expect("a folder").join(&found[1]);
+            assert!(target.exists(), "{}: {} leads nowhere", page.display(), &found[1]);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_documented() {
+    let text = std::fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
+    let documented = Regex::new(r"`((?:log|lake|views|analytics|speed|batch|serve)\.[a-z_]+)`").expect("a pattern");
+    let in_docs: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+    // A key that the program does not know makes it refuse the file: each documented one must be known.
+    for key in &in_docs {
+        let (section, name) = key.split_once('.').expect("a section");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tideline.toml");
+        // A wrong type is another error than an unknown key.
+        std::fs::write(&file, format!("[{section}]\n{name} = [[]]\n")).expect("written");
+        let error = tideline::config::Config::load(Some(&file), std::iter::empty()).expect_err("a wrong type").to_string();
+        assert!(!error.contains("unknown field"), "{key}: {error}");
+    }
+    assert!(in_docs.len() >= 35, "{in_docs:?}");
+}
