@@ -168,9 +168,9 @@ impl BatchLayer {
     pub async fn rollback(&self, version: u64) -> Result<Manifest, BatchError> {
         let _gate = self.gate.lock().await;
         let old = self.manifests.get(version).await?;
-        let current = self.manifests.current().await?.map_or(0, |manifest| manifest.version);
+        let (_, taken) = self.manifests.newest().await?;
         let now = self.clock.now();
-        let next = Manifest { version: current + 1, run: publish::run_id(now), published_at: now, ..old };
+        let next = Manifest { version: taken + 1, run: publish::run_id(now), published_at: now, ..old };
         self.manifests.publish(&next).await?;
         tracing::info!(version = next.version, of = version, "rolled back");
         Ok(next)
@@ -257,7 +257,8 @@ impl BatchLayer {
         }
         clock.done(Stage::Seal, &mut report);
 
-        let base = self.manifests.current().await?.unwrap_or_default();
+        let (base, taken) = self.manifests.newest().await?;
+        let base = base.unwrap_or_default();
         let context = Context::new(
             Arc::clone(&self.engines),
             self.lake.clone(),
@@ -287,7 +288,7 @@ impl BatchLayer {
 
         self.enter(id, Stage::Reports);
         let mut next = Manifest {
-            version: base.version + 1,
+            version: taken + 1,
             run: id.0.clone(),
             published_at: context.now,
             sources: silver.sources,
@@ -304,7 +305,8 @@ impl BatchLayer {
             && base.tables == next.tables
             && base.views == next.views
             && base.reports == next.reports;
-        if same && base.version > 0 {
+        // After a damaged manifest, also what is the same is published: it is the newest again.
+        if same && base.version > 0 && base.version == taken {
             report.version = base.version;
             return Ok(report);
         }

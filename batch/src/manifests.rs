@@ -11,6 +11,15 @@ use tideline_common::ports::{Created, Objects, PortError};
 
 use crate::error::BatchError;
 
+/// The format of [`StoredManifest::V1`].
+const FORMAT: &str = "1";
+
+/// The format of a manifest, read before the rest: what is newer than this program is not damaged.
+#[derive(serde::Deserialize)]
+struct Format {
+    format: String,
+}
+
 /// Reads and writes manifests.
 #[derive(Clone, Debug)]
 pub struct Manifests {
@@ -34,15 +43,36 @@ impl Manifests {
         Ok(versions)
     }
 
-    /// The published version, `None` before the first.
+    /// The published version, `None` before the first: the newest that can be read.
     ///
     /// # Errors
-    /// When the store fails or the manifest cannot be read.
+    /// As [`Manifests::newest`].
     pub async fn current(&self) -> Result<Option<Manifest>, BatchError> {
-        match self.versions().await?.last() {
-            Some(version) => self.get(*version).await.map(Some),
-            None => Ok(None),
+        Ok(self.newest().await?.0)
+    }
+
+    /// The published version, and the highest number that is taken (0: none). The number is greater than the version's
+    /// own when newer manifests are damaged: those are warned of and passed over, as readers do, and a run begins from
+    /// the one before them.
+    ///
+    /// # Errors
+    /// When the store fails, when there are manifests and none can be read, or when the newest is of a format that a
+    /// newer version of this program wrote.
+    pub async fn newest(&self) -> Result<(Option<Manifest>, u64), BatchError> {
+        let versions = self.versions().await?;
+        let taken = versions.last().copied().unwrap_or(0);
+        let mut damage = None;
+        for version in versions.into_iter().rev() {
+            match self.get(version).await {
+                Ok(manifest) => return Ok((Some(manifest), taken)),
+                Err(BatchError::Port(error @ PortError::Corrupt { .. })) => {
+                    tracing::warn!(version, %error, "a manifest cannot be read; the one before it is used");
+                    damage = damage.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
+        damage.map_or(Ok((None, taken)), |damage| Err(damage.into()))
     }
 
     /// A version.
@@ -60,8 +90,13 @@ impl Manifests {
             }
             Err(error) => return Err(error.into()),
         };
-        let StoredManifest::V1(manifest) =
-            serde_json::from_slice(&bytes).map_err(|error| PortError::corrupt(&path, error))?;
+        let corrupt = |error| PortError::corrupt(&path, error);
+        let Format { format } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        if format != FORMAT {
+            let reason = format!("format {format:?} is unknown: it was written by a newer version of this program");
+            return Err(PortError::invalid(path, reason).into());
+        }
+        let StoredManifest::V1(manifest) = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if manifest.version != version {
             return Err(PortError::corrupt(&path, format!("it says version {}", manifest.version)).into());
         }

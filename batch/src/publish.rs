@@ -13,6 +13,7 @@
 use std::collections::BTreeSet;
 
 use tideline_common::manifest::Manifest;
+use tideline_common::ports::PortError;
 use tideline_common::time::{Span, Timestamp};
 use ulid::Ulid;
 
@@ -55,13 +56,18 @@ pub(crate) async fn collect(
     // From the newest down: a version was the published one until the next was published.
     let mut replaced_at = Timestamp::MAX;
     for (index, version) in versions.iter().enumerate().rev() {
-        let manifest = manifests.get(*version).await?;
+        let manifest = match manifests.get(*version).await {
+            Ok(manifest) => Some(manifest),
+            // No reader can have begun with it: it goes when it is old, and needs no file.
+            Err(BatchError::Port(PortError::Corrupt { .. })) => None,
+            Err(error) => return Err(error),
+        };
         if index >= newest || replaced_at > edge {
-            kept.extend(files_of(&manifest).map(str::to_owned));
+            kept.extend(manifest.iter().flat_map(files_of).map(str::to_owned));
         } else {
             old.push(*version);
         }
-        replaced_at = manifest.published_at;
+        replaced_at = manifest.map_or(replaced_at, |manifest| manifest.published_at);
     }
     let mut deleted = 0;
     for version in old {
