@@ -8,9 +8,12 @@ use serde_json::{Value as Json, json};
 use tideline_batch::{BatchLayer, RunStatus};
 use tideline_common::plan::Plan;
 use tideline_common::ports::{Appended, Log, PortResult};
+use tideline_common::time::Timestamp;
 use tideline_ingest::appender::Appender;
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
 use tideline_speed::{ShardCondition, SpeedHandle};
+
+use crate::agreement::Agreements;
 
 /// Topics of the plan, written through the appender.
 #[derive(Debug)]
@@ -31,7 +34,16 @@ impl TopicWriter for Topics {
 #[derive(Debug)]
 pub struct Runs(pub Arc<BatchLayer>);
 
+/// A time as the API writes it.
+fn text(at: Option<Timestamp>) -> Json {
+    at.map_or(Json::Null, |at| at.to_string().into())
+}
+
 fn run(status: &RunStatus) -> Run {
+    let mut report = serde_json::to_value(&status.report).unwrap_or(Json::Null);
+    for (view, through) in status.report.iter().flat_map(|report| &report.through) {
+        report["through"][view] = text(*through);
+    }
     Run {
         id: status.id.to_string(),
         state: match status.state {
@@ -42,7 +54,7 @@ fn run(status: &RunStatus) -> Run {
         },
         started_at: status.started_at.unwrap_or(status.queued_at),
         finished_at: status.finished_at,
-        report: serde_json::to_value(&status.report).unwrap_or(Json::Null),
+        report,
         error: status.error.clone(),
     }
 }
@@ -75,6 +87,8 @@ pub struct Process {
     pub batch: Arc<BatchLayer>,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// Compares the layers.
+    pub agreements: Arc<Agreements>,
 }
 
 #[async_trait]
@@ -88,6 +102,14 @@ impl StatusSource for Process {
                 let lag = status.lag();
                 let mut shard = serde_json::to_value(&status).unwrap_or(Json::Null);
                 shard["lag"] = lag.into();
+                // Inside, times are microseconds; in the API they are text.
+                for (field, at) in [("checkpoint_at", status.checkpoint_at), ("watermark", status.watermark)] {
+                    shard[field] = text(at);
+                }
+                shard["progress"] = json!({
+                    "highest": text(status.progress.highest),
+                    "last_appended": text(status.progress.last_appended),
+                });
                 shard
             })
             .collect();
@@ -98,7 +120,9 @@ impl StatusSource for Process {
                     let partitions: serde_json::Map<String, Json> = topic
                         .partitions
                         .iter()
-                        .map(|(partition, (first, next))| (partition.to_string(), json!({"first": first, "next": next})))
+                        .map(|(partition, (first, next))| {
+                            (partition.to_string(), json!({"first": first, "next": next}))
+                        })
                         .collect();
                     (topic.name, json!({ "partitions": partitions }))
                 })
@@ -108,12 +132,8 @@ impl StatusSource for Process {
                 serde_json::Map::new()
             }
         };
-        let watermarks: serde_json::Map<String, Json> = self
-            .speed
-            .watermarks()
-            .into_iter()
-            .map(|view| (view.view, view.watermark.map_or(Json::Null, |at| at.to_string().into())))
-            .collect();
+        let watermarks: serde_json::Map<String, Json> =
+            self.speed.watermarks().into_iter().map(|view| (view.view, text(view.watermark))).collect();
         let last_run = self.batch.runs().first().map(run);
         json!({
             "pipelines": self.plan.name,
@@ -121,6 +141,7 @@ impl StatusSource for Process {
             "topics": topics,
             "watermarks": watermarks,
             "batch": { "last_run": last_run, "skipped_ticks": self.batch.skipped() },
+            "agreement": self.agreements.summary(),
         })
     }
 

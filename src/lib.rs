@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
 //! - [`platform`]: ports and layers put together · [`controls`]: what serving asks of the other layers
+//! - [`agreement`]: the layers compared, on demand and after every published version
 //! - [`client`]: the HTTP API, of a running server or in this process
 //! - [`command`]: one file per command · [`output`]: what they print
 //! - [`golden`]: definitions tested against expected answers
@@ -10,6 +11,7 @@
 //! # Never
 //! Nothing here computes an answer: that is the layers' work.
 
+pub mod agreement;
 pub mod catalog;
 pub mod client;
 pub mod command;

@@ -22,6 +22,7 @@ use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
 
+use crate::agreement::Agreements;
 use crate::config::Config;
 
 /// Bytes that stay free on the device of the lake: a full disk is met before the system suffers.
@@ -137,11 +138,8 @@ impl Stores {
     pub async fn appender(&self, plan: &Arc<Plan>) -> anyhow::Result<Arc<Appender>> {
         let mut keys: BTreeMap<String, Arc<dyn RecordKeys>> = BTreeMap::new();
         for source in &plan.sources {
-            let spec = TopicSpec {
-                name: source.topic.clone(),
-                partitions: source.partitions,
-                retention: source.retention,
-            };
+            let spec =
+                TopicSpec { name: source.topic.clone(), partitions: source.partitions, retention: source.retention };
             self.log.ensure_topic(&spec).await?;
             let transform = SourceTransform::new(plan, &source.name)?;
             // Of two sources on one topic the first decides, in the plan's order.
@@ -175,8 +173,11 @@ pub struct Platform {
     pub reader: Arc<Reader>,
     /// Takes records in.
     pub appender: Arc<Appender>,
+    /// Compares the layers.
+    pub agreements: Arc<Agreements>,
     cancel: CancellationToken,
     maintenance: tokio::task::JoinHandle<()>,
+    following: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Platform {
@@ -201,14 +202,30 @@ impl Platform {
             }
         });
         let reader = stores.reader(&plan);
+        let agreements =
+            Arc::new(Agreements::new(Arc::clone(&batch), Arc::clone(&stores.views), Arc::clone(&stores.clock)));
         let maintenance = tokio::spawn(maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone()));
-        Ok(Self { plan, stores, speed, batch, reader, appender, cancel, maintenance })
+        Ok(Self { plan, stores, speed, batch, reader, appender, agreements, cancel, maintenance, following: None })
     }
 
-    /// Stops in order: batch ends at its next step, the speed layer flushes, writes Bronze and a checkpoint.
+    /// From now on the layers are compared after every version that is published, in the background.
+    pub fn follow_agreement(&mut self) {
+        if self.following.is_none() {
+            let follow = Arc::clone(&self.agreements).follow(self.cancel.child_token());
+            self.following = Some(tokio::spawn(follow));
+        }
+    }
+
+    /// Stops in order: batch ends at its next step, and with it a comparison; the speed layer flushes, writes Bronze
+    /// and a checkpoint.
     pub async fn stop(self) {
         self.batch.shutdown().await;
         self.cancel.cancel();
+        if let Some(following) = self.following
+            && let Err(error) = following.await
+        {
+            tracing::error!(%error, "the comparison of the layers ended by itself");
+        }
         self.speed.join().await;
         if let Err(error) = self.maintenance.await {
             tracing::error!(%error, "maintenance ended by itself");

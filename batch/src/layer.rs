@@ -50,6 +50,8 @@ pub struct BatchLayer {
     hook: Mutex<Option<Hook>>,
     pub(crate) stop: CancellationToken,
     pub(crate) skipped: AtomicU64,
+    /// The version that this layer published last; 0 before the first.
+    published: tokio::sync::watch::Sender<u64>,
 }
 
 impl fmt::Debug for BatchLayer {
@@ -78,6 +80,7 @@ impl BatchLayer {
             hook: Mutex::default(),
             stop: CancellationToken::new(),
             skipped: AtomicU64::new(0),
+            published: tokio::sync::watch::Sender::new(0),
         })
     }
 
@@ -99,6 +102,12 @@ impl BatchLayer {
     /// The published versions.
     pub const fn manifests(&self) -> &Manifests {
         &self.manifests
+    }
+
+    /// Tells the version that this layer publishes, by a run or a rollback, as soon as it can be read; 0 before the
+    /// first.
+    pub fn published(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// Runs now, after the run in progress if there is one. A run that loses the race for its version against
@@ -172,6 +181,7 @@ impl BatchLayer {
         let now = self.clock.now();
         let next = Manifest { version: taken + 1, run: publish::run_id(now), published_at: now, ..old };
         self.manifests.publish(&next).await?;
+        self.published.send_replace(next.version);
         tracing::info!(version = next.version, of = version, "rolled back");
         Ok(next)
     }
@@ -312,6 +322,7 @@ impl BatchLayer {
         }
         next.published_at = self.clock.now();
         self.manifests.publish(&next).await?;
+        self.published.send_replace(next.version);
         for (view, files) in &next.views {
             if let Some(through) = files.through {
                 metrics::gauge!("tideline_batch_through_seconds", "view" => view.clone()).set(through.0 as f64 / 1e6);

@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 use support::{Event, PANE, World};
 use tideline_common::ports::PortError;
 use tideline_common::time::Timestamp;
+use tideline_serving::api::agreement::{Agreement, Example, ViewAgreement};
 use tideline_serving::api::{KINDS, ServeConfig, openapi, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -341,6 +342,69 @@ async fn rankings_lookups_reports_runs_and_status() {
     problem(&get(&router, "/v1/reports/summary").await, "not-published");
 }
 
+#[tokio::test]
+async fn layers_are_compared_on_demand_one_comparison_at_a_time() {
+    let mut world = world();
+    world.api.compare_wait = Duration::from_millis(20);
+    let source = world.agreement.clone().unwrap();
+    let example = Example {
+        key: vec!["A".into(), "1".into()],
+        pane: "1970-01-01T00:04:00Z".into(),
+        because: "unexplained".into(),
+        field: Some("n".into()),
+        speed: Some("2".into()),
+        batch: Some("1".into()),
+    };
+    let found =
+        ViewAgreement { compared: 3, equal: 2, unexplained: 1, examples: vec![example], ..ViewAgreement::default() };
+    let views = [("trades".to_owned(), found)].into();
+    let told = Agreement { version: 7, at: "1970-01-01T00:10:00Z".into(), unexplained: 1, views };
+    *source.answer.lock() = told.clone();
+    let router = world.router();
+    let answer = get(&router, "/v1/agreement").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json()["views"]["trades"]["examples"][0]["because"], "unexplained");
+    // What a client reads is what was written.
+    assert_eq!(serde_json::from_slice::<Agreement>(&answer.body).unwrap(), told);
+    // The description lists exactly the fields that there are.
+    let schemas = &openapi()["components"]["schemas"];
+    for (schema, value) in [("Agreement", &answer.json()), ("ViewAgreement", &answer.json()["views"]["trades"])] {
+        let described: Vec<&String> = schemas[schema]["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(described, value.as_object().unwrap().keys().collect::<Vec<_>>(), "{schema}");
+    }
+    assert_eq!(problem(&get(&router, "/v1/agreement?view=trades").await, "unknown-parameter")["parameter"], "view");
+
+    source.fails.store(true, Ordering::SeqCst);
+    let json = problem(&get(&router, "/v1/agreement").await, "unavailable");
+    assert!(!json.to_string().contains("secret"));
+    source.fails.store(false, Ordering::SeqCst);
+
+    // While one is at work no other begins: it waits, and is then sent away.
+    source.go.forget_permits(usize::MAX);
+    let before = source.begun.load(Ordering::SeqCst);
+    let working = tokio::spawn({
+        let router = router.clone();
+        async move { get(&router, "/v1/agreement").await }
+    });
+    while source.begun.load(Ordering::SeqCst) == before {
+        tokio::task::yield_now().await;
+    }
+    let busy = get(&router, "/v1/agreement").await;
+    problem(&busy, "overloaded");
+    assert_eq!(busy.header("retry-after"), "10");
+    assert_eq!(source.begun.load(Ordering::SeqCst), before + 1);
+    // One that goes away leaves its place; one that takes too long is given up.
+    working.abort();
+    assert!(working.await.is_err());
+    world.api.compare_timeout = Duration::from_millis(20);
+    problem(&get(&world.router(), "/v1/agreement").await, "timeout");
+    source.go.add_permits(8);
+    assert_eq!(get(&router, "/v1/agreement").await.status, StatusCode::OK);
+
+    world.agreement = None;
+    problem(&get(&world.router(), "/v1/agreement").await, "unavailable");
+}
+
 /// The description and the router are made from one table; this holds the description to what `OpenAPI` asks, and the
 /// router to what it says.
 #[tokio::test]
@@ -359,6 +423,7 @@ async fn the_description_is_whole_and_true() {
         ("/v1/views/{view}/live", "get"),
         ("/v1/lookups/{lookup}", "get"),
         ("/v1/reports/{report}", "get"),
+        ("/v1/agreement", "get"),
         ("/v1/status", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),

@@ -41,7 +41,8 @@ impl Up {
         let stores = Stores::open(&self.place.data, &config).await?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
         let metrics = install_metrics()?;
-        let platform = Platform::start(plan, stores, &config).await?;
+        let mut platform = Platform::start(plan, stores, &config).await?;
+        platform.follow_agreement();
         let shutdown = shutdown_signal()?;
         let address = listener.local_addr()?;
         tracing::info!(%address, data = %self.place.data.display(), pipelines = %platform.plan.name, "tideline is up");
@@ -73,11 +74,13 @@ pub fn router(platform: &Platform, config: &Config, metrics: MetricsText) -> axu
         reader: Arc::clone(&platform.reader),
         topics: Arc::new(Topics(Arc::clone(&platform.appender))),
         batch: Some(Arc::new(Runs(Arc::clone(&platform.batch)))),
+        agreement: Some(Arc::clone(&platform.agreements) as _),
         status: Arc::new(Process {
             plan: Arc::clone(&platform.plan),
             speed: Arc::clone(&platform.speed),
             batch: Arc::clone(&platform.batch),
             log: Arc::clone(&platform.stores.log),
+            agreements: Arc::clone(&platform.agreements),
         }),
         metrics,
         config: ApiConfig {

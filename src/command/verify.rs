@@ -1,23 +1,30 @@
 //! `tideline verify`: do both layers agree?
 
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value as Json, json};
-use tideline_batch::reconcile::Agreement;
+use tideline_serving::api::agreement::Agreement;
+use tideline_stores::lock::LockError;
 
+use crate::agreement::as_answer;
+use crate::client::Client;
 use crate::command::place::Place;
 use crate::command::print;
 use crate::output::{Format, Rows};
 use crate::platform::Stores;
 
-/// Compares what the speed layer served with what the batch layer computed; exits with 1 when a difference is left
-/// that nothing explains.
+/// Compares what the speed layer served with what the batch layer computed: in this process, or, while `tideline up`
+/// has the folder, in that one. Exits with 1 when a difference is left that nothing explains.
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
     place: Place,
+    /// Server to ask when it has the folder; by default that of the configuration.
+    #[arg(long, env = "TIDELINE_URL")]
+    url: Option<String>,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -27,27 +34,84 @@ impl Verify {
     /// Prints the agreement per view.
     ///
     /// # Errors
-    /// A folder that another process has, stores that cannot be read.
+    /// A folder that another process has which is no server, stores that cannot be read.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let agreement = self.compare().await?;
+        print(|out| write(&agreement, self.format, out))?;
+        Ok(verdict(&agreement))
+    }
+
+    async fn compare(&self) -> anyhow::Result<Agreement> {
         let config = self.place.config()?;
-        let plan = self.place.plan()?;
-        let stores = Stores::open(&self.place.data, &config).await?;
-        let batch = stores.batch(&plan, &config)?;
-        let agreement = batch.reconcile(Arc::clone(&stores.views).as_ref()).await?;
-        if agreement.version == 0 {
-            println!("nothing to compare: the batch layer has not published anything yet");
-            return Ok(ExitCode::SUCCESS);
-        }
-        print(|out| rows(&agreement).write(self.format, out))?;
-        for (view, found) in &agreement.views {
-            if let Some(reason) = &found.skipped {
-                eprintln!("{view}: skipped, {reason}");
+        match Stores::open(&self.place.data, &config).await {
+            Ok(stores) => {
+                let batch = stores.batch(&self.place.plan()?, &config)?;
+                Ok(as_answer(&batch.reconcile(stores.views.as_ref()).await?))
             }
-            for example in &found.examples {
-                eprintln!("{view}: {}", serde_json::to_string(example)?);
+            // Only a folder that somebody has is somebody else's to answer for.
+            Err(held) if matches!(held.downcast_ref(), Some(LockError::Held { .. })) => {
+                let base = self.url.clone().unwrap_or_else(|| format!("http://{}", config.serve.listen));
+                let client = Client::remote(&base)?;
+                if !client.is_up().await {
+                    return Err(held.context(format!("there is no server at {base} to ask (see --url)")));
+                }
+                ask(&client).await.with_context(|| format!("the server at {base} could not compare the layers"))
             }
+            Err(error) => Err(error),
         }
-        Ok(if agreement.unexplained() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Lets a server compare its layers.
+///
+/// # Errors
+/// A server that does not answer, or has not both layers.
+pub async fn ask(client: &Client) -> anyhow::Result<Agreement> {
+    let answer = client.get("/v1/agreement", &[]).await?;
+    serde_json::from_value(answer).context("the server speaks of agreement in another way than this program")
+}
+
+/// Whether everything that differs is explained.
+pub fn verdict(agreement: &Agreement) -> ExitCode {
+    if agreement.unexplained == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes a table of views; for people also what was skipped, examples of differences, and the verdict.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write(agreement: &Agreement, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    let people = format == Format::Table;
+    if people && agreement.version == 0 {
+        return writeln!(out, "nothing to compare: the batch layer has not published anything yet");
+    }
+    rows(agreement).write(format, out)?;
+    if !people {
+        return Ok(());
+    }
+    for (view, found) in &agreement.views {
+        if let Some(reason) = &found.skipped {
+            writeln!(out, "{view}: skipped, {reason}")?;
+        }
+        for example in &found.examples {
+            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+            writeln!(
+                out,
+                "{view}: {} ({}) at {}{}: speed has {}, batch has {}",
+                example.because,
+                example.key.join(","),
+                example.pane,
+                example.field.as_ref().map(|field| format!(", {field}")).unwrap_or_default(),
+                side(&example.speed),
+                side(&example.batch),
+            )?;
+        }
+    }
+    match agreement.unexplained {
+        0 => writeln!(out, "the layers agree on version {}", agreement.version),
+        n => {
+            writeln!(out, "the layers DISAGREE on version {}: {n} differences that nothing explains", agreement.version)
+        }
     }
 }
 
@@ -58,7 +122,7 @@ fn rows(agreement: &Agreement) -> Rows {
         .map(|(view, found)| {
             json!({
                 "view": view,
-                "through": found.through.map(|at| at.to_string()),
+                "through": found.through,
                 "compared": found.compared,
                 "equal": found.equal,
                 "late": found.late,

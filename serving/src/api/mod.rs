@@ -4,6 +4,7 @@
 //! table (`routes`) with its handler and its description, from which both the router and `/openapi.json` are made.
 //! Every error is a problem document; what failed inside goes to the log and not to the caller.
 
+pub mod agreement;
 mod health;
 mod live;
 mod middleware;
@@ -34,6 +35,7 @@ pub use problem::{ApiResult, KINDS, PROBLEM_JSON, Problem};
 pub use server::{ServeConfig, serve};
 
 use crate::merge::{Reader, Table};
+use agreement::AgreementSource;
 use ports::{BatchControl, StatusSource, TopicWriter};
 
 /// Bounds of the API.
@@ -55,6 +57,10 @@ pub struct ApiConfig {
     pub max_live: usize,
     /// How long one check of `/readyz` may take.
     pub check_timeout: Duration,
+    /// How long a request for a comparison of the layers waits for another one to end.
+    pub compare_wait: Duration,
+    /// How long a comparison of the layers may take.
+    pub compare_timeout: Duration,
 }
 
 impl Default for ApiConfig {
@@ -68,6 +74,8 @@ impl Default for ApiConfig {
             max_requests: 256,
             max_live: 64,
             check_timeout: Duration::from_secs(2),
+            compare_wait: Duration::from_secs(15),
+            compare_timeout: Duration::from_mins(4),
         }
     }
 }
@@ -87,6 +95,8 @@ pub struct ApiParts {
     pub topics: Arc<dyn TopicWriter>,
     /// Runs batch; `None` where this process has no batch layer.
     pub batch: Option<Arc<dyn BatchControl>>,
+    /// Compares the layers; `None` where this process has not both.
+    pub agreement: Option<Arc<dyn AgreementSource>>,
     /// Knows the rest of the process.
     pub status: Arc<dyn StatusSource>,
     /// Prints the metrics.
@@ -100,6 +110,7 @@ pub struct Inner {
     reader: Arc<Reader>,
     topics: Arc<dyn TopicWriter>,
     batch: Option<Arc<dyn BatchControl>>,
+    agreement: Option<Arc<dyn AgreementSource>>,
     status: Arc<dyn StatusSource>,
     metrics: MetricsText,
     config: ApiConfig,
@@ -109,6 +120,8 @@ pub struct Inner {
     requests: Arc<Semaphore>,
     /// Live streams.
     live: Arc<Semaphore>,
+    /// Held by the comparison at work.
+    comparing: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Api {
@@ -139,17 +152,19 @@ impl std::ops::Deref for Api {
 
 impl From<ApiParts> for Api {
     fn from(parts: ApiParts) -> Self {
-        let ApiParts { reader, topics, batch, status, metrics, config } = parts;
+        let ApiParts { reader, topics, batch, agreement, status, metrics, config } = parts;
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
         Self(Arc::new(Inner {
             reader,
             topics,
             batch,
+            agreement,
             status,
             metrics,
             bodies: topics::budget(&config),
             requests: semaphore(config.max_requests),
             live: semaphore(config.max_live),
+            comparing: semaphore(1),
             config,
         }))
     }

@@ -113,6 +113,13 @@ impl Problem {
         self
     }
 
+    /// Says when to come again, where that is not in a second.
+    #[must_use]
+    pub fn retry_after(mut self, secs: u32) -> Self {
+        self.0.retry_after_secs = Some(secs);
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -2,7 +2,7 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Api, health, live, reports, runs, topics, views};
+use super::{Api, agreement, health, live, reports, runs, topics, views};
 
 /// A parameter of a query.
 #[derive(Clone, Copy, Debug)]
@@ -239,6 +239,13 @@ pub(crate) fn routes() -> Vec<Route> {
             "/v1/batch/runs/{id}",
             get(runs::one),
             [op("get", "getRun", "batch", "One batch run").answers(200, JSON, "Run").problems(&["unknown-run", "unavailable"])],
+        ),
+        route(
+            "/v1/agreement",
+            get(agreement::compare),
+            [op("get", "getAgreement", "process", "Compares what the speed layer served with what batch computed, now")
+                .answers(200, JSON, "Agreement")
+                .problems(&["unavailable", "timeout"])],
         ),
         route(
             "/v1/status",

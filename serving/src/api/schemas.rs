@@ -43,7 +43,7 @@ pub(crate) fn schemas() -> Json {
         },
         "additionalProperties": { "description": "The answer columns of the view; null where there is no value." },
     });
-    json!({
+    let mut schemas = json!({
         "Problem": {
             "type": "object",
             "description": "RFC 9457.",
@@ -139,5 +139,41 @@ pub(crate) fn schemas() -> Json {
             "checks": { "type": "array", "items": object(&["name", "ok", "detail"], json!({ "name": text(), "ok": { "type": "boolean" }, "detail": maybe_text() })) },
         })),
         "OpenApi": { "type": "object", "required": ["openapi", "info", "paths"] },
-    })
+    });
+    // Beside the others: the macro goes only so deep.
+    schemas["Agreement"] = object(
+        &["version", "at", "unexplained", "views"],
+        json!({
+            "version": count(), "at": time(), "unexplained": count(),
+            "views": { "type": "object", "additionalProperties": reference("ViewAgreement") },
+        }),
+    );
+    let example = object(
+        &["key", "pane", "because", "field", "speed", "batch"],
+        json!({
+            "key": texts(), "pane": time(),
+            "because": { "type": "string", "enum": ["late", "expired", "duplicate", "not_yet", "unexplained"] },
+            "field": maybe_text(), "speed": maybe_text(), "batch": maybe_text(),
+        }),
+    );
+    schemas["ViewAgreement"] = object(
+        &[
+            "through",
+            "skipped",
+            "compared",
+            "equal",
+            "late",
+            "expired",
+            "duplicate",
+            "not_yet",
+            "unexplained",
+            "examples",
+        ],
+        json!({
+            "through": maybe_time(), "skipped": maybe_text(), "compared": count(), "equal": count(), "late": count(),
+            "expired": count(), "duplicate": count(), "not_yet": count(), "unexplained": count(),
+            "examples": { "type": "array", "items": example },
+        }),
+    );
+    schemas
 }

@@ -28,6 +28,7 @@ use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::{Type, Value};
 use tideline_common::watermark::Watermark;
 use tideline_common::window::Window;
+use tideline_serving::api::agreement::{Agreement, AgreementSource, CompareError};
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
 use tideline_serving::api::{ApiConfig, ApiParts};
 use tideline_serving::merge::{Reader, ReaderConfig};
@@ -470,6 +471,40 @@ impl StatusSource for MemoryStatus {
     }
 }
 
+/// Compares nothing: answers what it is told to.
+#[derive(Debug)]
+pub struct MemoryAgreement {
+    pub answer: Mutex<Agreement>,
+    pub fails: AtomicBool,
+    /// Comparisons begun, and those at work now.
+    pub begun: AtomicUsize,
+    /// A comparison ends when it gets a permit.
+    pub go: tokio::sync::Semaphore,
+}
+
+impl Default for MemoryAgreement {
+    fn default() -> Self {
+        Self {
+            answer: Mutex::new(Agreement { at: "1970-01-01T00:00:00Z".into(), ..Agreement::default() }),
+            fails: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            go: tokio::sync::Semaphore::new(tokio::sync::Semaphore::MAX_PERMITS),
+        }
+    }
+}
+
+#[async_trait]
+impl AgreementSource for MemoryAgreement {
+    async fn compare(&self) -> Result<Agreement, CompareError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.go.acquire().await.unwrap();
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(CompareError("/secret/gold is gone".into()));
+        }
+        Ok(self.answer.lock().clone())
+    }
+}
+
 /// A whole process in memory.
 #[derive(Debug)]
 pub struct World {
@@ -477,6 +512,7 @@ pub struct World {
     pub analytics: Arc<MemoryAnalytics>,
     pub topics: Arc<MemoryTopics>,
     pub batch: Arc<MemoryBatch>,
+    pub agreement: Option<Arc<MemoryAgreement>>,
     pub status: Arc<MemoryStatus>,
     pub clock: Arc<ManualClock>,
     pub reader: Arc<Reader>,
@@ -533,6 +569,7 @@ impl World {
                 panics: AtomicBool::new(false),
             }),
             batch: Arc::default(),
+            agreement: Some(Arc::default()),
             status: Arc::default(),
             clock,
             reader,
@@ -545,6 +582,7 @@ impl World {
             reader: self.reader.clone(),
             topics: self.topics.clone(),
             batch: Some(self.batch.clone()),
+            agreement: self.agreement.clone().map(|source| source as _),
             status: self.status.clone(),
             metrics: Arc::new(|| "tideline_up 1\n".to_owned()),
             config: self.api.clone(),
