@@ -25,7 +25,7 @@ use tideline_transform::bronze;
 use tower::ServiceExt;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A path of the repository.
 pub fn root(path: &str) -> PathBuf {
