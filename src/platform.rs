@@ -21,6 +21,7 @@ use tideline_stores::objects::ObjectStoreObjects;
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agreement::Agreements;
 use crate::config::Config;
@@ -176,8 +177,8 @@ pub struct Platform {
     /// Compares the layers.
     pub agreements: Arc<Agreements>,
     cancel: CancellationToken,
-    maintenance: tokio::task::JoinHandle<()>,
-    following: Option<tokio::task::JoinHandle<()>>,
+    maintenance: AbortOnDropHandle<()>,
+    following: Option<AbortOnDropHandle<()>>,
 }
 
 impl Platform {
@@ -204,7 +205,8 @@ impl Platform {
         let reader = stores.reader(&plan);
         let agreements =
             Arc::new(Agreements::new(Arc::clone(&batch), Arc::clone(&stores.views), Arc::clone(&stores.clock)));
-        let maintenance = tokio::spawn(maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone()));
+        let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
+        let maintenance = AbortOnDropHandle::new(tokio::spawn(upkeep));
         Ok(Self { plan, stores, speed, batch, reader, appender, agreements, cancel, maintenance, following: None })
     }
 
@@ -212,7 +214,7 @@ impl Platform {
     pub fn follow_agreement(&mut self) {
         if self.following.is_none() {
             let follow = Arc::clone(&self.agreements).follow(self.cancel.child_token());
-            self.following = Some(tokio::spawn(follow));
+            self.following = Some(AbortOnDropHandle::new(tokio::spawn(follow)));
         }
     }
 

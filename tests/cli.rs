@@ -104,7 +104,8 @@ fn one_seed_generates_one_stream() {
 #[test]
 fn a_wrong_configuration_is_refused_with_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("tideline.toml"), "[serve]\nlisten = \"127.0.0.1:0\"\nport = 1\n").expect("written");
+    std::fs::write(folder.path().join("tideline.toml"), "[serve]\nlisten = \"127.0.0.1:0\"\nport = 1\n")
+        .expect("written");
     let pipelines = root().join("schema/pipelines");
     let pipelines = pipelines.to_str().expect("UTF-8");
     let said = error(&tideline(folder.path(), &["up", "--pipelines", pipelines]));
@@ -115,7 +116,8 @@ fn a_wrong_configuration_is_refused_with_its_place() {
 fn a_second_process_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipelines = root().join("schema/pipelines");
-    let arguments = ["up", "--listen", "127.0.0.1:0", "--data", "data", "--pipelines", pipelines.to_str().expect("UTF-8")];
+    let arguments =
+        ["up", "--listen", "127.0.0.1:0", "--data", "data", "--pipelines", pipelines.to_str().expect("UTF-8")];
     let mut first = Command::new(env!("CARGO_BIN_EXE_tideline"))
         .args(arguments)
         .current_dir(folder.path())

@@ -70,7 +70,8 @@ fn every_key_of_the_configuration_is_documented() {
         let file = folder.path().join("tideline.toml");
         // A wrong type is another error than an unknown key.
         std::fs::write(&file, format!("[{section}]\n{name} = [[]]\n")).expect("written");
-        let error = tideline::config::Config::load(Some(&file), std::iter::empty()).expect_err("a wrong type").to_string();
+        let error =
+            tideline::config::Config::load(Some(&file), std::iter::empty()).expect_err("a wrong type").to_string();
         assert!(!error.contains("unknown field"), "{key}: {error}");
     }
     assert!(in_docs.len() >= 35, "{in_docs:?}");

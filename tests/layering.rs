@@ -19,8 +19,14 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     (
         "tideline",
         &[
-            "tideline-common", "tideline-enrich", "tideline-transform", "tideline-speed", "tideline-batch",
-            "tideline-ingest", "tideline-serving", "tideline-stores",
+            "tideline-common",
+            "tideline-enrich",
+            "tideline-transform",
+            "tideline-speed",
+            "tideline-batch",
+            "tideline-ingest",
+            "tideline-serving",
+            "tideline-stores",
         ],
     ),
 ];

@@ -19,11 +19,7 @@ impl Check {
     /// # Errors
     /// Every mistake.
     pub fn run(self) -> anyhow::Result<()> {
-        let files = if self.files.is_empty() {
-            catalog::files(catalog::DEFAULT_FOLDER.as_ref())?
-        } else {
-            self.files
-        };
+        let files = if self.files.is_empty() { catalog::files(catalog::DEFAULT_FOLDER.as_ref())? } else { self.files };
         let plan = catalog::load(&files)?;
         for file in &files {
             println!("{}: ok", file.display());

@@ -57,8 +57,7 @@ impl DeadLetters {
             bail!("there is no source `{source}`: there are {}", known.join(", "));
         }
         let stores = Stores::open(&selection.place.data, &config).await?;
-        let letters =
-            dead_letter::list(stores.objects.as_ref(), selection.source.as_deref(), selection.limit).await?;
+        let letters = dead_letter::list(stores.objects.as_ref(), selection.source.as_deref(), selection.limit).await?;
         if matches!(self.action, Action::List(_)) {
             let rows: Vec<Json> = letters.iter().map(row).collect();
             return print(|out| Rows::of_objects(&rows).write(selection.format, out));

@@ -88,9 +88,13 @@ impl Query {
         let client = self.server.client()?;
         let path = format!("/v1/views/{}/rows", escape(&self.view));
         let mut parameters = vec![("layer", self.layer.clone())];
-        for (name, value) in
-            [("key", &self.key), ("from", &self.from), ("to", &self.to), ("window", &self.window), ("slide", &self.slide)]
-        {
+        for (name, value) in [
+            ("key", &self.key),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("window", &self.window),
+            ("slide", &self.slide),
+        ] {
             parameters.extend(value.clone().map(|value| (name, value)));
         }
         let mut rows: Vec<Json> = Vec::new();

@@ -48,7 +48,8 @@ impl Sql {
             tables.push((name.clone(), scan(file).with_context(|| format!("table {name}"))?));
         }
         let mut context = sql::context(tables);
-        let frame = context.execute(&self.statement).and_then(LazyFrame::collect).context("cannot run the statement")?;
+        let frame =
+            context.execute(&self.statement).and_then(LazyFrame::collect).context("cannot run the statement")?;
         let rows = rows(&frame)?;
         print(|out| rows.write(self.format, out))
     }
@@ -99,7 +100,8 @@ pub fn rows(frame: &DataFrame) -> anyhow::Result<Rows> {
     let columns: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
     let mut rows = Vec::with_capacity(frame.height());
     for at in 0..frame.height() {
-        let row: Result<Vec<Json>, PolarsError> = frame.columns().iter().map(|column| Ok(json(column.get(at)?))).collect();
+        let row: Result<Vec<Json>, PolarsError> =
+            frame.columns().iter().map(|column| Ok(json(column.get(at)?))).collect();
         rows.push(row?);
     }
     Ok(Rows { columns, rows })

@@ -95,7 +95,8 @@ fn expected(folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<Json>>> {
     let mut all = BTreeMap::new();
     for (name, path) in files(folder)? {
         let text = std::fs::read_to_string(&path)?;
-        let rows: Result<Vec<Json>, _> = text.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect();
+        let rows: Result<Vec<Json>, _> =
+            text.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect();
         all.insert(name, rows.with_context(|| path.display().to_string())?);
     }
     Ok(all)

@@ -30,7 +30,8 @@ impl Answer {
     pub fn of_row(key: &[Field], columns: &[Field], row: &Row) -> Self {
         let keys: BTreeMap<&str, Json> =
             key.iter().map(|field| field.name.as_str()).zip(row.key.iter().map(Value::to_json)).collect();
-        let values = columns.iter().map(|field| field.name.clone()).zip(row.values.iter().map(Value::to_json)).collect();
+        let values =
+            columns.iter().map(|field| field.name.clone()).zip(row.values.iter().map(Value::to_json)).collect();
         Self { group: group(&keys, &row.start.to_string(), &row.end.to_string()), values }
     }
 

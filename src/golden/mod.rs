@@ -251,4 +251,3 @@ async fn check_report(reader: &Reader, case: &Case, name: &str, mode: String) ->
     let differences = compare::report(&columns, &case.reports[name], &found);
     Ok(Checked { name: format!("{name}: {mode}"), differences })
 }
-

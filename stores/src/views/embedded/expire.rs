@@ -16,6 +16,10 @@ use crate::disk;
 /// Rows dropped in one batch: bounds its memory, and how long writers wait.
 const BATCH: usize = 4096;
 
+/// Pause after each batch, so that tombstones are flushed as fast as they are written and do not pile up in memory,
+/// and writers get their turn.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(8);
+
 /// Which rows of a range go.
 #[derive(Clone, Copy)]
 enum Drop {
@@ -98,7 +102,7 @@ impl Inner {
             }
             let Some(last) = candidates.last().cloned() else { return Ok(dropped) };
             let more = candidates.len() == BATCH;
-            let _writing = self.writing.lock();
+            let writing = self.writing.lock();
             let mut batch = self.database.batch();
             for at in candidates {
                 // A flush may have written it again in between.
@@ -114,6 +118,8 @@ impl Inner {
             if !more {
                 return Ok(dropped);
             }
+            std::mem::drop(writing);
+            std::thread::sleep(PAUSE);
             from = Bound::Excluded(last);
         }
     }
@@ -137,6 +143,7 @@ impl Inner {
             }
             if batch.len() == BATCH {
                 std::mem::replace(&mut batch, self.database.batch()).commit().map_err(failed)?;
+                std::thread::sleep(PAUSE);
             }
         }
         batch.commit().map_err(failed)?;
