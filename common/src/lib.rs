@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`time`]: timestamps and spans in microseconds · [`window`]: panes and windows · [`watermark`]: event-time progress
 //! - [`position`]: partitions, offsets, shards · [`record`]: what a log holds
-//! - [`value`]: types and values · [`column`]: typed columns · [`key`]: order-preserving key bytes
+//! - [`value`]: types and values · [`mod@column`]: typed columns · [`key`]: order-preserving key bytes
 //! - [`state`]: states with merge rules, in columns; the pane algebra · [`aggregate`]: the aggregates made of them
 //! - [`formula`]: expressions over finished measures
 //! - [`definition`]: the TOML file · [`plan`]: what it compiles to

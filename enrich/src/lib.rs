@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! - [`vader`]: sentiment scores equal to those of the Python reference vaderSentiment 3.3.2.
-//! - [`label`]: the sentiment class of a compound score.
-//! - [`cashtags`]: the `$SYMBOL`s of a text.
+//! - [`label()`]: the sentiment class of a compound score.
+//! - [`cashtags()`]: the `$SYMBOL`s of a text.
 //! - [`titles`]: mentions of known titles in a text.
 //! - `word`: which characters words are made of, for the boundaries of the last two.
 //!
