@@ -14,7 +14,7 @@ use polars_expr::prelude::{ExecutionState, PhysicalExpr};
 use polars_plan::dsl::DslPlan;
 use polars_plan::plans::{IR, is_elementwise_rec};
 use polars_sql::SQLContext;
-use tideline_common::plan::{ExpressionError, Field};
+use tideline_common::plan::{ExpressionError, Field, quote_columns};
 use tideline_common::value::Type;
 
 use crate::functions::Functions;
@@ -152,8 +152,12 @@ fn parse(sql: &str, schema: &Schema) -> Result<(Expr, DataType), ExpressionError
     let mut context = SQLContext::new().with_function_registry(Functions::shared());
     context.register(TABLE, DataFrame::empty_with_schema(schema).lazy());
     // A line of its own, so that a comment at the end does not swallow the rest.
-    let statement = format!("SELECT {PREFIX}\n{sql}\n) AS result FROM {TABLE}");
-    let friendly = |error: polars::error::PolarsError| message::friendly(&error, sql, schema);
+    let quoted = quote_columns(sql, |name| schema.contains(name));
+    let statement = format!("SELECT {PREFIX}\n{}\n) AS result FROM {TABLE}", quoted.sql);
+    let friendly = |error: polars::error::PolarsError| {
+        let error = message::friendly(&error, &quoted.sql, schema);
+        ExpressionError { at: error.at.map(|at| quoted.original(at)), ..error }
+    };
     let frame = context.execute(&statement).map_err(friendly)?;
     let not_row_wise = || ExpressionError { message: message::NOT_ROW_WISE.to_owned(), at: None };
     let expression = match unresolved(&frame.logical_plan) {
@@ -199,6 +203,7 @@ fn resolve(expression: Expr, schema: &Schema) -> Result<(DataType, bool), polars
     let IR::Select { expr, schema, .. } = plan.lp_arena.get(plan.lp_top) else {
         return Ok((DataType::Null, false));
     };
+    crate::titles::check(&plan)?;
     let row_wise = expr.iter().all(|expr| is_elementwise_rec(expr.node(), &plan.expr_arena));
     let dtype = schema.get("result").cloned().unwrap_or(DataType::Null);
     Ok((dtype.materialize_unknown(true)?, row_wise))

@@ -10,11 +10,12 @@ use polars::prelude::{
 };
 use polars_arrow::array::{Array, MutableBinaryViewArray, PrimitiveArray, Utf8ViewArray};
 use polars_core::runtime::THREAD_POOL;
-use polars_plan::dsl::{BaseColumnUdf, UserDefinedFunction};
+use polars_plan::dsl::{BaseColumnUdf, OpaqueColumnUdf, UserDefinedFunction};
 use polars_plan::prelude::FunctionOptions;
 use polars_sql::function_registry::FunctionRegistry;
 use tideline_common::time::{Span, Timestamp};
 
+use crate::titles;
 use crate::types::{TIME, string_lists};
 
 /// Names of Tideline's own functions, with how they are called.
@@ -22,8 +23,11 @@ pub(crate) const SIGNATURES: &[(&str, &str)] = &[
     ("cashtags", "cashtags(text): the $SYMBOLs of a text, as a list"),
     ("label", "label(score): positive, neutral or negative"),
     ("time_bucket", "time_bucket('1h', time): the start of the interval that holds a time"),
+    ("titles", "titles(text, 'Dune', 'Alien'): the given titles that a text mentions, as a list"),
     ("vader", "vader(text): sentiment of a text, from -1 to 1"),
 ];
+
+const NO_TITLES: &str = "`titles` takes a text and at least one title: titles(text, 'Dune')";
 
 /// Texts that one thread scores before the work is worth sharing.
 const PARALLEL_TEXTS: usize = 512;
@@ -39,7 +43,8 @@ static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(|| {
     let list = DataType::List(Box::new(DataType::String));
     let functions = vec![
         define("vader", vader, vec![Takes::Text], DataType::Float64),
-        define("cashtags", cashtags, vec![Takes::Text], list),
+        define("cashtags", cashtags, vec![Takes::Text], list.clone()),
+        define_titles(list),
         define("label", label, vec![Takes::Number], text),
         define("time_bucket", time_bucket, vec![Takes::Text, Takes::Time], TIME),
     ];
@@ -117,12 +122,38 @@ fn define(
     defined
 }
 
+/// The one function that takes any number of arguments.
+fn define_titles(gives: DataType) -> UserDefinedFunction {
+    let field = move |_: &Schema, fields: &[Field]| -> PolarsResult<Field> {
+        let [text, titles @ ..] = fields else {
+            polars_bail!(InvalidOperation: "{NO_TITLES}");
+        };
+        if titles.is_empty() {
+            polars_bail!(InvalidOperation: "{NO_TITLES}");
+        }
+        if !Takes::Text.accepts(text.dtype()) {
+            let found =
+                crate::types::domain_type(text.dtype()).map_or_else(|| text.dtype().to_string(), |ty| ty.to_string());
+            polars_bail!(InvalidOperation: "`titles` takes a string, not {found}");
+        }
+        Ok(Field::new(text.name().clone(), gives.clone()))
+    };
+    let mut defined = UserDefinedFunction::new("titles".into(), BaseColumnUdf::new(titles::titles, field));
+    defined.options = FunctionOptions::elementwise();
+    defined
+}
+
+/// Whether a function in a plan is `titles`.
+pub(crate) fn is_titles(function: &OpaqueColumnUdf) -> bool {
+    FUNCTIONS.functions.iter().any(|known| known.name.as_str() == "titles" && known.fun == *function)
+}
+
 fn argument<'a>(columns: &'a [Column], index: usize, name: &str) -> PolarsResult<&'a Column> {
     columns.get(index).ok_or_else(|| polars_err!(InvalidOperation: "`{name}` lacks argument {}", index + 1))
 }
 
 /// The texts of a column in one array.
-fn texts(column: &Column) -> PolarsResult<Utf8ViewArray> {
+pub(crate) fn texts(column: &Column) -> PolarsResult<Utf8ViewArray> {
     let series = column.as_materialized_series();
     let texts: StringChunked = match series.dtype() {
         DataType::String => series.str()?.rechunk().into_owned(),

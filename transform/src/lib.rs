@@ -5,7 +5,7 @@
 //!   typed rows → rows of a table. `decode` reads JSON and event times straight into columns.
 //! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
 //!   scan alike.
-//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`: ours in SQL
+//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`: ours
 //! - [`sql`]: free SQL for reports and `tideline sql` · [`steps`]: the steps of a report
 //! - [`frame`]: states, answers and lookup rows as Polars frames: the schema of Gold · [`bronze`]: records as Parquet
 //!
@@ -27,6 +27,7 @@ mod rows;
 mod source;
 pub mod sql;
 pub mod steps;
+mod titles;
 mod types;
 mod view;
 

@@ -3,7 +3,7 @@
 use polars::error::PolarsError;
 use polars::prelude::Schema;
 use polars_sql::keywords::all_functions;
-use tideline_common::plan::ExpressionError;
+use tideline_common::plan::{ExpressionError, is_bare_function};
 
 use crate::functions::SIGNATURES;
 
@@ -46,6 +46,12 @@ fn quoted_after<'a>(text: &'a str, before: &str) -> Option<&'a str> {
 }
 
 fn unknown_function(name: &str) -> String {
+    if is_bare_function(name) {
+        return format!(
+            "`{name}` alone is a function in SQL, and not one that is here; a column of that name is written in \
+             double quotes: \"{name}\""
+        );
+    }
     let known = SIGNATURES.iter().map(|(name, _)| (*name).to_owned());
     let theirs = all_functions().into_iter().map(str::to_lowercase);
     let names: Vec<String> = known.chain(theirs).collect();

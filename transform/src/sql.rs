@@ -7,7 +7,7 @@ use tideline_common::value::Type;
 
 use crate::functions::Functions;
 use crate::types::{data_type, domain_type};
-use crate::{expression, message};
+use crate::{expression, message, titles};
 
 /// A context in which `tables` and every function of a definition are known: for reports and `tideline sql`.
 pub fn context(tables: Vec<(String, LazyFrame)>) -> SQLContext {
@@ -44,7 +44,13 @@ impl ExpressionTypes for SqlTypes {
             frames.push(((*name).to_owned(), DataFrame::empty_with_schema(&schema).lazy()));
         }
         let friendly = |error| message::friendly(&error, sql, &all);
-        let schema = context(frames).execute(sql).and_then(|mut frame| frame.collect_schema()).map_err(friendly)?;
+        let run = |sql: &str| {
+            let mut frame = context(frames).execute(sql)?;
+            let schema = frame.collect_schema()?;
+            titles::check(&frame.without_optimizations().to_alp()?)?;
+            Ok(schema)
+        };
+        let schema = run(sql).map_err(friendly)?;
         let field = |(name, dtype): (&PlSmallStr, &polars::prelude::DataType)| -> Result<Field, ExpressionError> {
             let ty = domain_type(dtype).ok_or_else(|| ExpressionError {
                 message: format!("the type of column `{name}`, {dtype}, is none of {}", message::TYPES),

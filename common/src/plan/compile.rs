@@ -130,7 +130,7 @@ impl Compiler<'_> {
     /// on something that has.
     pub(super) fn expression(&mut self, sql: &Text, rows: &Rows, of: &str) -> Option<Type> {
         let before = self.findings.len();
-        let names = match expression::expression(&sql.value) {
+        let names = match expression::expression(&sql.value, |name| rows.get(name).is_some()) {
             Ok((_, names)) => names,
             Err(error) => {
                 let place = error.at.map_or_else(|| sql.place.clone(), |at| sql.place_of(at..at));

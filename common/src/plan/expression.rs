@@ -2,10 +2,13 @@
 
 use std::ops::{ControlFlow, Range};
 
-use sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, Visit, Visitor};
+use sqlparser::ast::{Expr, FunctionArguments, Ident, ObjectName, Query, Statement, Visit, Visitor};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+
+use super::functions::UNSTABLE;
+use super::quoting::{self, offset};
 
 /// Names found in an SQL text. Places are byte ranges of it.
 #[derive(Debug, Default)]
@@ -33,10 +36,29 @@ pub(super) struct SyntaxError {
     pub(super) at: Option<usize>,
 }
 
-/// Parses one expression.
-pub(super) fn expression(sql: &str) -> Result<(Expr, Names), SyntaxError> {
+/// Parses one expression over rows whose columns `is_column` knows.
+pub(super) fn expression(sql: &str, is_column: impl Fn(&str) -> bool) -> Result<(Expr, Names), SyntaxError> {
+    let tokens = quoting::tokens(sql, &is_column).map_err(|e| syntax(sql, &e.into()))?;
+    let parsed = parse_tokens(sql, tokens);
+    let unknown = |names: &Names| names.columns.iter().find(|(name, _)| !is_column(name)).map(|(_, place)| place.start);
+    let fits = |tokens| parse_tokens(sql, tokens).is_ok_and(|(_, names)| unknown(&names).is_none());
+    let (at, message) = match &parsed {
+        Err(error) => (error.at, format!("{}; ", error.message)),
+        // `not IS NULL` parses as the negation of a column `IS`.
+        Ok((_, names)) => match unknown(names) {
+            Some(at) => (Some(at), String::new()),
+            None => return parsed,
+        },
+    };
+    match quoting::advice(sql, &is_column, fits) {
+        Some(advice) => Err(SyntaxError { message: format!("{message}{advice}"), at }),
+        None => parsed,
+    }
+}
+
+fn parse_tokens(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<(Expr, Names), SyntaxError> {
     let dialect = GenericDialect {};
-    let mut parser = Parser::new(&dialect).try_with_sql(sql).map_err(|e| syntax(sql, &e))?;
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let parsed = parser.parse_expr().map_err(|e| syntax(sql, &e))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -79,16 +101,6 @@ fn syntax(sql: &str, error: &ParserError) -> SyntaxError {
         None => (text, None),
     };
     SyntaxError { message: format!("not SQL: {message}"), at }
-}
-
-/// The byte at a place that sqlparser gives.
-fn offset(sql: &str, location: Location) -> usize {
-    let mut start = 0;
-    for _ in 1..location.line {
-        start = sql[start..].find('\n').map_or(sql.len(), |at| start + at + 1);
-    }
-    let column = location.column.saturating_sub(1) as usize;
-    sql[start..].char_indices().nth(column).map_or(sql.len(), |(at, _)| start + at)
 }
 
 fn names(sql: &str, node: &impl Visit) -> Names {
@@ -144,6 +156,12 @@ impl Visitor for Collector<'_> {
             }
             Expr::Function(function) => {
                 if let Some((name, place)) = self.object(&function.name) {
+                    // Such as `user`: no engine here has these functions, so that a column is meant.
+                    let bare = matches!(function.args, FunctionArguments::None);
+                    if bare && !UNSTABLE.contains(&name.to_ascii_lowercase().as_str()) {
+                        self.names.columns.push((name, place));
+                        return ControlFlow::Continue(());
+                    }
                     if function.over.is_some() {
                         self.names.windowed.push(place.clone());
                     }
@@ -238,7 +256,7 @@ mod tests {
     #[test]
     fn names_have_places() {
         let sql = "a + length(\n  b) > sum(c) OVER () AND t.d";
-        let (_, names) = expression(sql).unwrap();
+        let (_, names) = expression(sql, |_| false).unwrap();
         let columns: Vec<&str> = names.columns.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(columns, ["a", "b", "c"]);
         for (name, place) in names.columns.iter().chain(&names.functions) {
@@ -248,9 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn columns_may_be_named_like_functions_without_parentheses() {
+        let sql = "user || current_date";
+        let (_, names) = expression(sql, |name| name == "user" || name == "current_date").unwrap();
+        assert_eq!(names.columns, [("user".to_owned(), 0..4), ("current_date".to_owned(), 8..20)]);
+        assert!(names.functions.is_empty());
+        let (_, names) = expression(sql, |_| false).unwrap();
+        assert_eq!((names.columns.len(), names.functions.len()), (1, 1));
+        let error = expression("not IS NOT NULL", |name| name == "not").unwrap_err();
+        assert!(error.message.contains("double quotes, \"not\""), "{}", error.message);
+    }
+
+    #[test]
     fn syntax_errors_have_places() {
         for (sql, at) in [("a + * b", 4), ("a b", 2), ("f(a", 3), ("é + )", 5)] {
-            let error = expression(sql).unwrap_err();
+            let error = expression(sql, |_| false).unwrap_err();
             assert_eq!(error.at, Some(at), "{sql}: {error:?}");
         }
     }

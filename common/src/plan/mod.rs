@@ -7,12 +7,14 @@ mod expression;
 mod functions;
 mod hash;
 mod merge;
+mod quoting;
 mod reports;
 mod views;
 
 pub use answer::Answers;
 pub use compile::{compile, load};
 pub use merge::Clash;
+pub use quoting::{Quoted, is_bare_function, quote_columns};
 
 use serde::Serialize;
 

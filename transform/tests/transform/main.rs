@@ -7,3 +7,5 @@ mod frames;
 mod plans;
 mod states;
 mod steps;
+mod titles;
+mod words;
