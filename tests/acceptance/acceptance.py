@@ -35,9 +35,9 @@ def lines_of(path):
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
-def generated(binary, system, topic, count, seed, *more):
+def generated(binary, system, topic, count, seed, duplicates=0.02):
     command = [binary, "generate", system, "--topic", topic, "--count", str(count), "--seed", str(seed)]
-    command += ["--start", "2024-05-06T13:30:00Z", "--duplicates", "0.02", "--broken", "0.02", *more]
+    command += ["--start", "2024-05-06T13:30:00Z", "--duplicates", str(duplicates), "--broken", "0.02"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
@@ -143,7 +143,7 @@ def run(binary, args, streams, sources, expected):
     finally:
         if server.process.poll() is None:
             server.stop()
-    verify = subprocess.run([binary, "verify", "--data", f"{folder}/data"], capture_output=True, text=True)
+    verify = subprocess.run([binary, "verify", "--data", f"{folder}/data", "--pipelines", server.pipelines], capture_output=True, text=True)
     print("  " + verify.stdout.strip().replace("\n", "\n  "))
     if verify.returncode:
         raise SystemExit(f"tideline verify: {verify.stderr}")
@@ -158,7 +158,7 @@ def stock(binary, args):
         tweets, prices = lines_of(args.tweets), lines_of(args.prices)
     else:
         tweets = generated(binary, "stock-sentiment", "tweets", 8_000, args.seed)
-        prices = generated(binary, "stock-sentiment", "stock-prices", 2_000, args.seed + 1, "--duplicates", "0")
+        prices = generated(binary, "stock-sentiment", "stock-prices", 2_000, args.seed + 1, duplicates=0)
     mentions = reference.Mentions(tweets, lambda text: analyzer.polarity_scores(text)["compound"])
     bars = reference.Bars(prices)
     answers = reference.symbol_sentiment(mentions, bars)
