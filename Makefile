@@ -3,7 +3,7 @@ SHELL := bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tideline-target
 TIDELINE := $(CARGO_TARGET_DIR)/release/tideline
 
-.PHONY: setup build demo test lint docs acceptance bench
+.PHONY: setup build demo test lint docs bench
 
 setup:
 	infra/setup.sh

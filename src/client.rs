@@ -8,7 +8,10 @@ use axum::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value as Json;
+use tideline_stores::lock::LockError;
 use tower::ServiceExt;
+
+use crate::config::Config;
 
 /// Where requests go.
 #[derive(Debug, Clone)]
@@ -40,8 +43,27 @@ impl Client {
         Ok(Self::Remote { base: base.trim_end_matches('/').to_owned(), http })
     }
 
+    /// The server to ask instead, when opening a data folder failed because another process has it: that at `url`, or
+    /// where the configuration says that it listens.
+    ///
+    /// # Errors
+    /// `failure` itself when it is another one (only a folder that somebody has is somebody else's to answer for), or
+    /// when no server answers.
+    pub async fn of_holder(failure: anyhow::Error, url: Option<&str>, config: &Config) -> anyhow::Result<Self> {
+        if !matches!(failure.downcast_ref(), Some(LockError::Held { .. })) {
+            return Err(failure);
+        }
+        let base = url.map_or_else(|| format!("http://{}", config.serve.listen), str::to_owned);
+        let client = Self::remote(&base)?;
+        if client.is_up().await {
+            Ok(client)
+        } else {
+            Err(failure.context(format!("there is no server at {base} to ask (see --url)")))
+        }
+    }
+
     /// Whether a server answers.
-    pub async fn is_up(&self) -> bool {
+    async fn is_up(&self) -> bool {
         match self {
             Self::Remote { base, http } => http.get(format!("{base}/healthz")).send().await.is_ok(),
             Self::Local(_) => true,

@@ -6,19 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tideline_common::manifest::{MANIFESTS, Manifest, StoredManifest, manifest_path};
+use tideline_common::manifest::{MANIFESTS, Manifest, StoredManifest, decode_manifest, manifest_path, version_of};
 use tideline_common::ports::{Created, Objects, PortError};
 
 use crate::error::BatchError;
-
-/// The format of [`StoredManifest::V1`].
-const FORMAT: &str = "1";
-
-/// The format of a manifest, read before the rest: what is newer than this program is not damaged.
-#[derive(serde::Deserialize)]
-struct Format {
-    format: String,
-}
 
 /// Reads and writes manifests.
 #[derive(Clone, Debug)]
@@ -90,17 +81,7 @@ impl Manifests {
             }
             Err(error) => return Err(error.into()),
         };
-        let corrupt = |error| PortError::corrupt(&path, error);
-        let Format { format } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if format != FORMAT {
-            let reason = format!("format {format:?} is unknown: it was written by a newer version of this program");
-            return Err(PortError::invalid(path, reason).into());
-        }
-        let StoredManifest::V1(manifest) = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if manifest.version != version {
-            return Err(PortError::corrupt(&path, format!("it says version {}", manifest.version)).into());
-        }
-        Ok(manifest)
+        Ok(decode_manifest(version, &bytes)?)
     }
 
     /// Publishes `manifest` under its version.
@@ -127,21 +108,5 @@ impl Manifests {
     /// When the store fails.
     pub async fn delete(&self, version: u64) -> Result<(), BatchError> {
         Ok(self.objects.delete(&manifest_path(version)).await?)
-    }
-}
-
-fn version_of(path: &str) -> Option<u64> {
-    path.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_manifests_have_versions() {
-        assert_eq!(version_of(&manifest_path(7)), Some(7));
-        assert_eq!(version_of("gold/_manifests/README.md"), None);
-        assert_eq!(version_of("gold/_manifests/x.json"), None);
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Field;
+use crate::ports::{PortError, PortResult};
 use crate::position::{Partition, Positions};
 use crate::state::StateField;
 use crate::time::Timestamp;
@@ -136,6 +137,37 @@ pub struct ReportFile {
     pub rows: u64,
 }
 
+/// Reads the stored manifest `version`.
+///
+/// # Errors
+/// `Invalid` for a format that a newer version of this program wrote, which is no damage; `Corrupt` for bytes that are
+/// no manifest, or not this one.
+pub fn decode_manifest(version: u64, bytes: &[u8]) -> PortResult<Manifest> {
+    /// The format alone, of whatever is stored.
+    #[derive(Deserialize)]
+    struct Format {
+        format: String,
+    }
+    let path = manifest_path(version);
+    let Format { format } = serde_json::from_slice(bytes).map_err(|error| PortError::corrupt(&path, error))?;
+    if format != "1" {
+        let reason = format!("format {format:?} is unknown: it was written by a newer version of this program");
+        return Err(PortError::invalid(path, reason));
+    }
+    let StoredManifest::V1(manifest) =
+        serde_json::from_slice(bytes).map_err(|error| PortError::corrupt(&path, error))?;
+    if manifest.version != version {
+        return Err(PortError::corrupt(path, format!("it says that it is version {}", manifest.version)));
+    }
+    Ok(manifest)
+}
+
+/// The number in the path of a manifest; `None` for other objects.
+pub fn version_of(path: &str) -> Option<u64> {
+    let digits = path.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".json")?;
+    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
 /// The path of manifest `version`.
 pub fn manifest_path(version: u64) -> String {
     format!("{MANIFESTS}/{version:020}.json")
@@ -159,6 +191,24 @@ mod tests {
         let stored = StoredManifest::V1(manifest);
         let text = serde_json::to_string(&stored).unwrap();
         assert_eq!(serde_json::from_str::<StoredManifest>(&text).unwrap(), stored);
+    }
+
+    #[test]
+    fn only_manifests_have_versions() {
+        assert_eq!(version_of(&manifest_path(7)), Some(7));
+        assert_eq!(version_of("gold/_manifests/README.md"), None);
+        assert_eq!(version_of("gold/_manifests/x.json"), None);
+        assert_eq!(version_of("gold/_manifests/7.json"), None, "no reader would find it there");
+    }
+
+    #[test]
+    fn what_is_newer_is_not_damaged() {
+        let stored =
+            |version| serde_json::to_vec(&StoredManifest::V1(Manifest { version, ..Manifest::default() })).unwrap();
+        assert_eq!(decode_manifest(3, &stored(3)).unwrap().version, 3);
+        assert!(matches!(decode_manifest(4, &stored(3)), Err(PortError::Corrupt { .. })));
+        assert!(matches!(decode_manifest(1, b"{"), Err(PortError::Corrupt { .. })));
+        assert!(matches!(decode_manifest(1, br#"{"format": "9"}"#), Err(PortError::Invalid { .. })));
     }
 
     #[test]

@@ -35,14 +35,7 @@ impl Batch {
         let config = self.place.config()?;
         let stores = match Stores::open(&self.place.data, &config).await {
             Ok(stores) => stores,
-            Err(held) => {
-                let base = self.url.clone().unwrap_or_else(|| format!("http://{}", config.serve.listen));
-                let client = Client::remote(&base)?;
-                if !client.is_up().await {
-                    return Err(held);
-                }
-                return ask(&client).await;
-            }
+            Err(failure) => return ask(&Client::of_holder(failure, self.url.as_deref(), &config).await?).await,
         };
         let platform = Platform::start(self.place.plan()?, stores, &config).await?;
         let outcome = platform.batch.run().await;

@@ -14,7 +14,7 @@ pub mod test;
 pub mod up;
 pub mod verify;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 /// Runs `print` on standard output, buffered. A reader that went away (`| head`) ends the output, not in an error.
 ///
@@ -26,9 +26,4 @@ pub fn print(print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyho
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
-}
-
-/// Whether standard output is read by a person.
-pub fn is_for_people() -> bool {
-    std::io::stdout().is_terminal()
 }

@@ -33,9 +33,6 @@ impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
         let config = self.place.config()?;
         let plan = self.place.plan()?;
-        if !config.batch.schedule.is_empty() {
-            tideline_batch::check_schedule(&config.batch.schedule)?;
-        }
         let listen = self.listen.as_ref().unwrap_or(&config.serve.listen);
         // The address and the folder before anything is started: a second process fails here, at once.
         let stores = Stores::open(&self.place.data, &config).await?;

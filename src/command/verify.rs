@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value as Json, json};
 use tideline_serving::api::agreement::Agreement;
-use tideline_stores::lock::LockError;
 
 use crate::agreement::as_answer;
 use crate::client::Client;
@@ -48,16 +47,10 @@ impl Verify {
                 let batch = stores.batch(&self.place.plan()?, &config)?;
                 Ok(as_answer(&batch.reconcile(stores.views.as_ref()).await?))
             }
-            // Only a folder that somebody has is somebody else's to answer for.
-            Err(held) if matches!(held.downcast_ref(), Some(LockError::Held { .. })) => {
-                let base = self.url.clone().unwrap_or_else(|| format!("http://{}", config.serve.listen));
-                let client = Client::remote(&base)?;
-                if !client.is_up().await {
-                    return Err(held.context(format!("there is no server at {base} to ask (see --url)")));
-                }
-                ask(&client).await.with_context(|| format!("the server at {base} could not compare the layers"))
+            Err(failure) => {
+                let client = Client::of_holder(failure, self.url.as_deref(), &config).await?;
+                ask(&client).await.context("the server that has the folder could not compare the layers")
             }
-            Err(error) => Err(error),
         }
     }
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
-use tideline_common::manifest::{MANIFESTS, Manifest, StoredManifest, manifest_path};
+use tideline_common::manifest::{MANIFESTS, Manifest, decode_manifest, manifest_path, version_of};
 use tideline_common::ports::{Objects, PortError, PortResult};
 
 /// Numbers of unreadable manifests that are remembered, so that each is warned of and fetched once.
@@ -22,12 +21,6 @@ pub(super) struct Manifests {
 struct Kept {
     manifest: Option<Arc<Manifest>>,
     bad: BTreeSet<u64>,
-}
-
-/// The format alone, of whatever is stored.
-#[derive(Deserialize)]
-struct Format {
-    format: String,
 }
 
 impl Manifests {
@@ -82,23 +75,6 @@ impl Manifests {
     }
 
     async fn read(&self, version: u64) -> PortResult<Manifest> {
-        let path = manifest_path(version);
-        let bytes = self.objects.get(&path).await?;
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|e| PortError::corrupt(&path, e))?;
-        if format != "1" {
-            let reason = format!("format {format:?} is unknown: it was written by a newer version of this program");
-            return Err(PortError::invalid(path, reason));
-        }
-        let StoredManifest::V1(manifest) = serde_json::from_slice(&bytes).map_err(|e| PortError::corrupt(&path, e))?;
-        if manifest.version != version {
-            return Err(PortError::corrupt(path, format!("it says that it is version {}", manifest.version)));
-        }
-        Ok(manifest)
+        decode_manifest(version, &self.objects.get(&manifest_path(version)).await?)
     }
-}
-
-/// The number in the path of a manifest; `None` for other objects.
-fn version_of(path: &str) -> Option<u64> {
-    let digits = path.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".json")?;
-    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
