@@ -42,7 +42,7 @@ impl Lake {
                     paths
                         .push(PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?);
                 }
-                Location::Url(_) => remote.push(file),
+                Location::S3 { .. } | Location::Url(_) => remote.push(file),
             }
         }
         if paths.is_empty() && remote.is_empty() {

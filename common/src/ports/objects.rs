@@ -26,12 +26,32 @@ pub struct ObjectInfo {
 }
 
 /// Where a columnar reader finds an object by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A file of this machine.
     File(PathBuf),
-    /// A URL, such as `s3://bucket/path`.
+    /// An object of an S3 store, which Polars and `ClickHouse` read by themselves.
+    S3 {
+        /// `s3://bucket/path`.
+        url: String,
+        /// What a reader needs to get there, as pairs that `object_store` and Polars understand: `aws_endpoint_url`,
+        /// `aws_region`, `aws_access_key_id`, `aws_secret_access_key` (a secret: never print it), `aws_allow_http` ...
+        /// Without keys, a reader looks for them where this process did: the environment, the role of the machine.
+        options: Vec<(String, String)>,
+    },
+    /// Something that no reader can open by itself: fetch it with [`Objects::get`]. The URL is for messages.
     Url(String),
+}
+
+// By hand: options hold secrets.
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::S3 { url, .. } => f.debug_struct("S3").field("url", url).finish_non_exhaustive(),
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+        }
+    }
 }
 
 /// Objects by path.

@@ -57,12 +57,14 @@ impl Lake {
                     }
                     Source::Path(PlRefPath::try_from_pathbuf(path).map_err(|e| failed(file, e))?)
                 }
-                Location::Url(_) => Source::Bytes(self.objects.get(file).await.map_err(|e| match e {
-                    PortError::NotFound { .. } => {
-                        PortError::corrupt(file, "the manifest names it, and it is not there")
-                    }
-                    e => e,
-                })?),
+                Location::S3 { .. } | Location::Url(_) => {
+                    Source::Bytes(self.objects.get(file).await.map_err(|e| match e {
+                        PortError::NotFound { .. } => {
+                            PortError::corrupt(file, "the manifest names it, and it is not there")
+                        }
+                        e => e,
+                    })?)
+                }
             });
         }
         blocking("reading Parquet", move || {
