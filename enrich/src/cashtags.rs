@@ -28,6 +28,17 @@ pub fn cashtags(text: &str) -> Cashtags<'_> {
     Cashtags { text, at: 0, seen: Seen { first: [""; INLINE], count: 0, others: None } }
 }
 
+/// All symbols of `text` without their `$`, in order, repeats included.
+///
+/// ```
+/// let symbols: Vec<&str> = tideline_enrich::every_cashtag("$TSLA up, $AAPL down, $TSLA again").collect();
+/// assert_eq!(symbols, ["TSLA", "AAPL", "TSLA"]);
+/// ```
+pub fn every_cashtag(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    std::iter::from_fn(move || next_symbol(text, &mut at))
+}
+
 /// The iterator of [`cashtags`]. It allocates only from the seventeenth distinct symbol on.
 #[derive(Debug, Clone)]
 pub struct Cashtags<'a> {
@@ -60,19 +71,26 @@ impl<'a> Iterator for Cashtags<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        let bytes = self.text.as_bytes();
         loop {
-            let start = self.at + memchr(b'$', &bytes[self.at..])? + 1;
-            // One more than allowed tells a run that is too long.
-            let letters =
-                bytes[start..].iter().take(SYMBOL_LETTERS_MAX + 1).take_while(|byte| byte.is_ascii_uppercase()).count();
-            self.at = start + letters;
-            if (1..=SYMBOL_LETTERS_MAX).contains(&letters) && !self.text[self.at..].starts_with(is_word) {
-                let symbol = &self.text[start..self.at];
-                if self.seen.insert(symbol) {
-                    return Some(symbol);
-                }
+            let symbol = next_symbol(self.text, &mut self.at)?;
+            if self.seen.insert(symbol) {
+                return Some(symbol);
             }
+        }
+    }
+}
+
+/// The first symbol from `at` on; `at` is then where to go on.
+fn next_symbol<'a>(text: &'a str, at: &mut usize) -> Option<&'a str> {
+    let bytes = text.as_bytes();
+    loop {
+        let start = *at + memchr(b'$', &bytes[*at..])? + 1;
+        // One more than allowed tells a run that is too long.
+        let letters =
+            bytes[start..].iter().take(SYMBOL_LETTERS_MAX + 1).take_while(|byte| byte.is_ascii_uppercase()).count();
+        *at = start + letters;
+        if (1..=SYMBOL_LETTERS_MAX).contains(&letters) && !text[*at..].starts_with(is_word) {
+            return Some(&text[start..*at]);
         }
     }
 }
@@ -100,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
     use regex::Regex;
 
-    use super::cashtags;
+    use super::{cashtags, every_cashtag};
 
     /// By the crate `regex`, which has no look-ahead: what may follow is captured, and looked for again from there.
     fn by_regex(text: &str) -> Vec<&str> {
@@ -132,6 +150,12 @@ mod tests {
         let odd = "$TSLA’s $GM… $FBé $MA\u{301} $V\u{200D}x $GE中 $T🅾PPIN $C² $BAC½ $GS① $F१ $GEª $IBM\u{16EE}";
         assert_eq!(symbols(odd), ["TSLA", "GM", "MA", "V", "T"]);
         assert_eq!(symbols(""), none);
+    }
+
+    #[test]
+    fn repeats_are_kept_where_they_are_wanted() {
+        let every: Vec<&str> = every_cashtag("$A $B $A $ABCDEFG $A_ $A").collect();
+        assert_eq!(every, ["A", "B", "A", "A"]);
     }
 
     #[test]

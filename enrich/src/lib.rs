@@ -20,6 +20,6 @@ pub mod titles;
 pub mod vader;
 mod word;
 
-pub use cashtags::cashtags;
+pub use cashtags::{cashtags, every_cashtag};
 pub use label::label;
 pub use titles::TitleMatcher;

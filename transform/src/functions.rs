@@ -20,7 +20,7 @@ use crate::types::{TIME, string_lists};
 
 /// Names of Tideline's own functions, with how they are called.
 pub(crate) const SIGNATURES: &[(&str, &str)] = &[
-    ("cashtags", "cashtags(text): the $SYMBOLs of a text, as a list"),
+    ("cashtags", "cashtags(text): the distinct $SYMBOLs of a text, as a list; cashtags(text, 'all') keeps repeats"),
     ("label", "label(score): positive, neutral or negative"),
     ("time_bucket", "time_bucket('1h', time): the start of the interval that holds a time"),
     ("titles", "titles(text, 'Dune', 'Alien'): the given titles that a text mentions, as a list"),
@@ -43,7 +43,7 @@ static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(|| {
     let list = DataType::List(Box::new(DataType::String));
     let functions = vec![
         define("vader", vader, vec![Takes::Text], DataType::Float64),
-        define("cashtags", cashtags, vec![Takes::Text], list.clone()),
+        define_cashtags(list.clone()),
         define_titles(list),
         define("label", label, vec![Takes::Number], text),
         define("time_bucket", time_bucket, vec![Takes::Text, Takes::Time], TIME),
@@ -122,6 +122,22 @@ fn define(
     defined
 }
 
+/// `cashtags(text)` and `cashtags(text, 'all')`.
+fn define_cashtags(gives: DataType) -> UserDefinedFunction {
+    let field = move |_: &Schema, fields: &[Field]| -> PolarsResult<Field> {
+        let (1 | 2, Some(text)) = (fields.len(), fields.first()) else {
+            polars_bail!(InvalidOperation: "`cashtags` takes a text, and 'all' where repeats are wanted: cashtags(text, 'all')");
+        };
+        if fields.iter().any(|field| !Takes::Text.accepts(field.dtype())) {
+            polars_bail!(InvalidOperation: "`cashtags` takes a string, and 'all' where repeats are wanted");
+        }
+        Ok(Field::new(text.name().clone(), gives.clone()))
+    };
+    let mut defined = UserDefinedFunction::new("cashtags".into(), BaseColumnUdf::new(cashtags, field));
+    defined.options = FunctionOptions::elementwise();
+    defined
+}
+
 /// The one function that takes any number of arguments.
 fn define_titles(gives: DataType) -> UserDefinedFunction {
     let field = move |_: &Schema, fields: &[Field]| -> PolarsResult<Field> {
@@ -189,12 +205,21 @@ fn score(texts: &Utf8ViewArray, start: usize, scores: &mut [f64]) {
 fn cashtags(columns: &mut [Column]) -> PolarsResult<Column> {
     let column = argument(columns, 0, "cashtags")?;
     let texts = texts(column)?;
+    let repeats = match columns.get(1) {
+        None => false,
+        // An empty batch has no row that could say otherwise.
+        Some(which) if which.is_empty() => false,
+        Some(which) if self::texts(which)?.iter().all(|which| which == Some("all")) => true,
+        Some(_) => polars_bail!(InvalidOperation: "the second argument of `cashtags` is 'all' or absent"),
+    };
     let mut symbols = MutableBinaryViewArray::<str>::with_capacity(texts.len());
     let mut ends = Vec::with_capacity(texts.len() + 1);
     ends.push(0_i64);
     for text in &texts {
-        for symbol in text.into_iter().flat_map(tideline_enrich::cashtags) {
-            symbols.push_value(symbol);
+        if repeats {
+            symbols.extend_values(text.into_iter().flat_map(tideline_enrich::every_cashtag));
+        } else {
+            symbols.extend_values(text.into_iter().flat_map(tideline_enrich::cashtags));
         }
         ends.push(symbols.len() as i64);
     }

@@ -37,6 +37,7 @@ fn types() {
         ("label(vader(text))", Type::String),
         ("label(0.5)", Type::String),
         ("cashtags(text)", Type::Strings),
+        ("cashtags(text, 'all')", Type::Strings),
         ("tags", Type::Strings),
         ("time_bucket('1h', event_time)", Type::Timestamp),
         ("event_time", Type::Timestamp),
@@ -62,6 +63,8 @@ fn errors_speak_of_the_expression() {
         ("vader(n)", "`vader` takes a string, not int"),
         ("vader(text, n)", "`vader` takes 1 arguments, not 2"),
         ("label(text)", "`label` takes a number, not string"),
+        ("cashtags()", "`cashtags`"),
+        ("cashtags(text, n)", "`cashtags` takes a string, and 'all' where repeats are wanted"),
         ("n +", ""),
         ("n, x", ""),
         ("n) , (x", "one expression"),
@@ -95,6 +98,21 @@ fn free_sql_knows_the_functions() {
     let found = found.unwrap().collect().unwrap();
     let symbols: Vec<_> = found.column("symbol").unwrap().str().unwrap().iter().flatten().collect();
     assert_eq!(symbols, ["TSLA", "AAPL"]);
+}
+
+#[test]
+fn cashtags_are_distinct_unless_all_are_wanted() {
+    let rows = || polars::prelude::IntoLazy::lazy(polars::df!("text" => ["$A $B $A", "none", "$A $A"]).unwrap());
+    let symbols = |sql: &str| {
+        let found = sql::context(vec![("rows".to_owned(), rows())]).execute(sql)?.collect()?;
+        let column = found.column("symbol")?.str()?.clone();
+        polars::prelude::PolarsResult::Ok(column.iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert_eq!(symbols("SELECT UNNEST(cashtags(text)) AS symbol FROM rows").unwrap(), ["A", "B", "A"]);
+    let all = symbols("SELECT UNNEST(cashtags(text, 'all')) AS symbol FROM rows").unwrap();
+    assert_eq!(all, ["A", "B", "A", "A", "A"]);
+    let error = symbols("SELECT UNNEST(cashtags(text, 'every')) AS symbol FROM rows").unwrap_err().to_string();
+    assert!(error.contains("the second argument of `cashtags`"), "{error}");
 }
 
 #[test]
