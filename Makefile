@@ -1,9 +1,10 @@
-# Both targets install what they need; see README.md.
+# Targets install what they need; see README.md.
 SHELL := bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tideline-target
 TIDELINE := $(CARGO_TARGET_DIR)/release/tideline
+SEED ?= 1
 
-.PHONY: setup build demo test lint docs bench
+.PHONY: setup build demo test crash lint docs bench bench-peers
 
 setup:
 	infra/setup.sh
@@ -14,9 +15,14 @@ build: setup
 demo: build
 	infra/demo.sh $(TIDELINE)
 
+# All tests, those against Kafka, a CQL store, MinIO and ClickHouse too where these can be had.
 test: build
-	cargo test --release --locked --workspace
-	tests/acceptance/run.sh $(TIDELINE)
+	cargo test --release --locked --workspace --no-run
+	tests/servers.sh tests/run.sh $(TIDELINE)
+
+# 100 rounds of random faults over real servers; half an hour.
+crash: build
+	tests/servers.sh tests/crash/run.sh $(TIDELINE) --iterations 100 --seed $(SEED)
 
 lint: setup
 	cargo fmt --all --check
@@ -27,3 +33,7 @@ docs: setup
 
 bench: build
 	bench/run.sh
+
+# The same job on the same Kafka topic in Tideline, Spark and Flink.
+bench-peers: build
+	bench/peers/run.sh $(TIDELINE)

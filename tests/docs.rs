@@ -40,6 +40,29 @@ fn every_metric_is_documented_and_every_documented_metric_is_emitted() {
 }
 
 #[test]
+fn dashboards_and_alerts_name_metrics_that_there_are() {
+    let documented = Regex::new(r"(?m)^\| `(tideline_[a-z_]+)` \|").expect("a pattern");
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
+    let there_are: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+    // A histogram is exported under three names of its own.
+    let part = Regex::new(r"_(?:bucket|sum|count)$").expect("a pattern");
+    let named = Regex::new(r"\btideline_[a-z_]+").expect("a pattern");
+    for file in ["dashboards/grafana/dashboards/tideline.json", "infra/prometheus/rules/tideline.yml"] {
+        let text = std::fs::read_to_string(root().join(file)).expect("readable");
+        let mut names = 0;
+        for found in named.find_iter(&text) {
+            let name = found.as_str();
+            assert!(
+                there_are.contains(name) || there_are.contains(part.replace(name, "").as_ref()),
+                "{file}: the program exports no {name}"
+            );
+            names += 1;
+        }
+        assert!(names > 5, "{file}: only {names} metrics");
+    }
+}
+
+#[test]
 fn links_of_the_documentation_lead_somewhere() {
     let link = Regex::new(r"\]\(([^)#:]+)(?:#[^)]*)?\)").expect("a pattern");
     let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
