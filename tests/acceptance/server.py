@@ -17,11 +17,59 @@ def free_port():
         return s.getsockname()[1]
 
 
-class Server:
+class Api:
+    """The HTTP interface of a process of the platform."""
+
+    def __init__(self, port, timeout=120):
+        self.port, self.timeout = port, timeout
+        self.base = f"http://127.0.0.1:{port}"
+
+    def request(self, method, path, body=None, headers=None):
+        request = urllib.request.Request(self.base + path, data=body, method=method, headers=headers or {})
+        with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+            return json.loads(answer.read())
+
+    def get(self, path, **query):
+        query = {k: v for k, v in query.items() if v is not None}
+        return self.request("GET", path + ("?" + urllib.parse.urlencode(query) if query else ""))
+
+    def post_lines(self, topic, lines):
+        return self.request("POST", f"/v1/topics/{topic}", body="\n".join(lines).encode())
+
+    def rows(self, view, layer, **query):
+        """All rows of a view, page by page, as {(key values…, window start text): columns}."""
+        return self.rows_and_provenance(view, layer, **query)[0]
+
+    def rows_and_provenance(self, view, layer, **query):
+        """As `rows`, with the provenance of the last page."""
+        found, cursor = {}, None
+        while True:
+            page = self.get(f"/v1/views/{view}/rows", layer=layer, limit=50000, cursor=cursor, **query)
+            for row in page["rows"]:
+                group = (*row["key"].values(), row["window_start"])
+                if group in found:
+                    raise SystemExit(f"{view}: {group} twice")
+                found[group] = {k: v for k, v in row.items() if k not in ("key", "window_start", "window_end")}
+            cursor = page.get("cursor")
+            if not cursor:
+                return found, page["provenance"]
+
+    def batch(self):
+        """Runs the batch layer and waits for it."""
+        run = self.request("POST", "/v1/batch/runs", body=b"")
+        while True:
+            status = self.get(f"/v1/batch/runs/{run['id']}")
+            if status["state"] in ("succeeded", "failed"):
+                if status["state"] == "failed":
+                    raise SystemExit(f"the batch run failed: {status}")
+                return status
+            time.sleep(0.1)
+
+
+class Server(Api):
     def __init__(self, binary, data, pipelines, env=None):
         self.binary, self.data, self.pipelines = binary, data, pipelines
-        self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
+        super().__init__(free_port())
         self.env = {**os.environ, "TIDELINE_BATCH__SCHEDULE": "", "RUST_LOG": "warn", **(env or {})}
         self.process = None
 
@@ -49,40 +97,3 @@ class Server:
         code = self.process.wait(timeout=60)
         if code != 0:
             raise SystemExit(f"tideline up ended with {code} after SIGTERM")
-
-    def request(self, method, path, body=None, headers=None):
-        request = urllib.request.Request(self.base + path, data=body, method=method, headers=headers or {})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.loads(answer.read())
-
-    def get(self, path, **query):
-        query = {k: v for k, v in query.items() if v is not None}
-        return self.request("GET", path + ("?" + urllib.parse.urlencode(query) if query else ""))
-
-    def post_lines(self, topic, lines):
-        return self.request("POST", f"/v1/topics/{topic}", body="\n".join(lines).encode())
-
-    def rows(self, view, layer):
-        """All rows of a view, page by page, as {(key values…, window start text): columns}."""
-        found, cursor = {}, None
-        while True:
-            page = self.get(f"/v1/views/{view}/rows", layer=layer, limit=50000, cursor=cursor)
-            for row in page["rows"]:
-                group = (*row["key"].values(), row["window_start"])
-                if group in found:
-                    raise SystemExit(f"{view}: {group} twice")
-                found[group] = {k: v for k, v in row.items() if k not in ("key", "window_start", "window_end")}
-            cursor = page.get("cursor")
-            if not cursor:
-                return found
-
-    def batch(self):
-        """Runs the batch layer and waits for it."""
-        run = self.request("POST", "/v1/batch/runs", body=b"")
-        while True:
-            status = self.get(f"/v1/batch/runs/{run['id']}")
-            if status["state"] in ("succeeded", "failed"):
-                if status["state"] == "failed":
-                    raise SystemExit(f"the batch run failed: {status}")
-                return status
-            time.sleep(0.1)
