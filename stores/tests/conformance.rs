@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tideline_common::ports::{Analytics, Log, Objects, SpeedViews};
 use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
 use tideline_stores::conformance::analytics::{AnalyticsFixture, Publication, publish_to_lake};
+use tideline_stores::conformance::log::Time;
 use tideline_stores::conformance::{self, Fixture};
 use tideline_stores::faulty::{Faults, FaultyAnalytics, FaultyLog, FaultyObjects, FaultyViews};
 use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
@@ -64,12 +65,12 @@ impl Fixture<dyn Objects> for Memory {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_log() {
-    conformance::log::suite(|| Folder::new(false), true).await;
+    conformance::log::suite(|| Folder::new(false), Time::Told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_log_behind_no_faults() {
-    conformance::log::suite(|| Folder::new(true), true).await;
+    conformance::log::suite(|| Folder::new(true), Time::Told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,6 +75,14 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     /// longer there. `from` beyond the end waits for it.
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>>;
 
+    /// Where a reader goes on that got nothing from `from` on: `from`, or a later offset when those in between are
+    /// known to have no record for it (transaction markers, records of aborted transactions). To be asked after a
+    /// read without records, so that a reader reaches the end that [`topic`](Log::topic) tells.
+    async fn skip(&self, topic: &str, partition: Partition, from: Offset) -> PortResult<Offset> {
+        let _ = (topic, partition);
+        Ok(from)
+    }
+
     /// Notes how far a group has come, for lag monitoring only.
     async fn commit_hint(&self, group: &str, topic: &str, partition: Partition, next: Offset) -> PortResult<()>;
 

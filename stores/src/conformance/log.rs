@@ -15,21 +15,38 @@ use super::Fixture;
 /// How long a read waits for what is certain to come.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Runs the suite; `fixture` makes an empty log each time. `expires`: whether the log drops records when
-/// [`Log::expire`] tells it to (one that does so by itself is not tested for it).
-pub async fn suite<F: Fixture<dyn Log>>(mut fixture: impl FnMut() -> F, expires: bool) {
+/// Whose clock a log goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The caller's: the `now` of an append is its append time, and that of [`Log::expire`] says what has expired.
+    Told,
+    /// Its own, near ours: appends and retention go by it, and [`Log::expire`] has nothing to do.
+    Own,
+}
+
+/// How far a log's own clock may be from ours.
+const APART: Span = Span::MINUTE;
+
+/// Runs the suite; `fixture` makes an empty log each time.
+pub async fn suite<F: Fixture<dyn Log>>(mut fixture: impl FnMut() -> F, time: Time) {
     topics(fixture()).await;
-    what_is_appended_is_read(fixture()).await;
+    what_is_appended_is_read(fixture(), time).await;
     bounds_of_a_read(fixture()).await;
     equal_keys_stay_together_in_order(fixture()).await;
     records_without_a_key_are_spread(fixture()).await;
-    append_times_never_go_back(fixture()).await;
+    append_times_never_go_back(fixture(), time).await;
     readers_wake_on_an_append(fixture()).await;
     concurrent_appends_leave_no_holes(fixture()).await;
     what_was_answered_is_there_after_reopening(fixture()).await;
-    if expires {
-        expiry(fixture()).await;
+    match time {
+        Time::Told => expiry(fixture()).await,
+        Time::Own => nothing_expires_by_the_callers_clock(fixture()).await,
     }
+}
+
+fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp(since.as_micros() as i64)
 }
 
 fn spec(name: &str, partitions: u32) -> TopicSpec {
@@ -98,7 +115,7 @@ async fn topics<F: Fixture<dyn Log>>(mut fixture: F) {
     log.commit_hint("group", "a", 0, 5).await.unwrap();
 }
 
-async fn what_is_appended_is_read<F: Fixture<dyn Log>>(mut fixture: F) {
+async fn what_is_appended_is_read<F: Fixture<dyn Log>>(mut fixture: F, time: Time) {
     let log = fixture.open().await;
     log.ensure_topic(&spec("t", 1)).await.unwrap();
     let full = NewRecord {
@@ -123,7 +140,13 @@ async fn what_is_appended_is_read<F: Fixture<dyn Log>>(mut fixture: F) {
         assert_eq!(read.payload, new.payload, "byte for byte");
         assert_eq!(read.key, new.key, "no key and an empty one differ");
         assert_eq!(read.headers, new.headers, "in order, also twice the same name");
-        assert_eq!(read.appended, Timestamp(if i < 3 { 1_000_000 } else { 2_000_000 }));
+        match time {
+            Time::Told => assert_eq!(read.appended, Timestamp(if i < 3 { 1_000_000 } else { 2_000_000 })),
+            Time::Own => {
+                let apart = wall_clock().since(read.appended).0.abs();
+                assert!(apart < APART.0, "{apart} us from our clock");
+            }
+        }
     }
     assert_eq!(log.topic("t").await.unwrap().partitions[&0], (0, 4));
 }
@@ -155,6 +178,7 @@ async fn bounds_of_a_read<F: Fixture<dyn Log>>(mut fixture: F) {
     assert!((1..=20).contains(&read.len()), "about 100 bytes of ten each, not {}", read.len());
     assert!(log.read(&request("t", 0, 100)).await.unwrap().is_empty(), "nothing at the end");
     assert!(log.read(&request("t", 0, 1_000)).await.unwrap().is_empty(), "nor beyond it");
+    assert_eq!(log.skip("t", 0, 100).await.unwrap(), 100, "there is nothing to skip");
     let brief = ReadRequest { wait: Duration::from_millis(20), ..request("t", 0, 100) };
     assert!(log.read(&brief).await.unwrap().is_empty(), "empty when none came within the wait");
 }
@@ -198,7 +222,7 @@ async fn records_without_a_key_are_spread<F: Fixture<dyn Log>>(mut fixture: F) {
     assert_eq!(info.partitions.values().map(|(_, next)| next).sum::<u64>(), 16_000);
 }
 
-async fn append_times_never_go_back<F: Fixture<dyn Log>>(mut fixture: F) {
+async fn append_times_never_go_back<F: Fixture<dyn Log>>(mut fixture: F, time: Time) {
     let log = fixture.open().await;
     log.ensure_topic(&spec("t", 1)).await.unwrap();
     for now in [5_000_000, 3_000_000, 9_000_000] {
@@ -208,7 +232,10 @@ async fn append_times_never_go_back<F: Fixture<dyn Log>>(mut fixture: F) {
     let log = fixture.open().await;
     log.append("t", vec![record(None, "x")], Timestamp(1_000_000)).await.unwrap();
     let times: Vec<i64> = read_all(&log, "t", 0, 0).await.iter().map(|r| r.appended.0).collect();
-    assert_eq!(times, [5_000_000, 5_000_000, 9_000_000, 9_000_000]);
+    match time {
+        Time::Told => assert_eq!(times, [5_000_000, 5_000_000, 9_000_000, 9_000_000]),
+        Time::Own => assert!(times.len() == 4 && times.is_sorted(), "{times:?}"),
+    }
 }
 
 async fn readers_wake_on_an_append<F: Fixture<dyn Log>>(mut fixture: F) {
@@ -331,4 +358,12 @@ async fn expiry<F: Fixture<dyn Log>>(mut fixture: F) {
     assert_eq!(log.append("t", vec![record(None, "x")], Timestamp(1)).await.unwrap()[&0], (50, 51));
     let read = read_all(&log, "t", 0, 50).await;
     assert_eq!(read[0].appended, Timestamp(5_000_000), "append times go on too");
+}
+
+async fn nothing_expires_by_the_callers_clock<F: Fixture<dyn Log>>(mut fixture: F) {
+    let log = fixture.open().await;
+    log.ensure_topic(&TopicSpec { retention: Some(Span::DAY), ..spec("t", 1) }).await.unwrap();
+    log.append("t", vec![record(None, "x")], Timestamp(1)).await.unwrap();
+    assert_eq!(log.expire(Timestamp::MAX, &BTreeMap::new()).await.unwrap(), 0);
+    assert_eq!(read_all(&log, "t", 0, 0).await.len(), 1);
 }

@@ -7,6 +7,7 @@
 
 pub mod analytics;
 pub mod log;
+pub mod membership;
 pub mod objects;
 pub mod views;
 

@@ -47,6 +47,11 @@ impl Log for FaultyLog {
         self.faults.call("log.read", &request.topic, false, self.inner.read(request)).await
     }
 
+    async fn skip(&self, topic: &str, partition: Partition, from: Offset) -> PortResult<Offset> {
+        // Remembered, not asked for: it cannot fail by itself.
+        self.inner.skip(topic, partition, from).await
+    }
+
     async fn commit_hint(&self, group: &str, topic: &str, partition: Partition, next: Offset) -> PortResult<()> {
         // Not a durable step: a hint may be lost.
         self.faults.call("log.commit_hint", topic, false, self.inner.commit_hint(group, topic, partition, next)).await

@@ -1,3 +1,5 @@
 //! Logs.
 
 pub mod embedded;
+pub mod kafka;
+mod spec;

@@ -49,6 +49,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use self::block::{Draft, Head};
 use self::topic::{PartitionState, StoredFloor, StoredTopic, Tail, Topic};
 use self::writer::{Request, Room, Writer};
+use super::spec::check_spec;
 use crate::disk::{self, Reserve, blocking};
 
 /// Records without a key that go to one partition before the next one's turn.
@@ -329,7 +330,7 @@ fn block_name(topic: &str, partition: Partition, first: Offset) -> String {
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> PortResult<()> {
-        topic::check(spec)?;
+        check_spec(spec)?;
         let (inner, spec) = (self.inner.clone(), spec.clone());
         blocking("the log", move || inner.ensure_topic(&spec)).await
     }

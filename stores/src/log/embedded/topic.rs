@@ -4,16 +4,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tideline_common::ports::{PortError, PortResult, TopicInfo, TopicSpec};
+use tideline_common::ports::{PortError, PortResult, TopicInfo};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::time::{Span, Timestamp};
 use tokio::sync::watch;
-
-/// The most partitions of a topic.
-const PARTITIONS_MAX: u32 = 4096;
-
-/// The longest name of a topic, in bytes: Kafka's bound.
-const NAME_MAX: usize = 249;
 
 /// A topic as it is stored, under its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,19 +109,4 @@ impl Topic {
     pub(super) fn next_turn(&self) -> Partition {
         self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u32
     }
-}
-
-/// Whether a topic can be made like this.
-pub(super) fn check(spec: &TopicSpec) -> PortResult<()> {
-    let what = || format!("topic {:?}", spec.name);
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if spec.name.is_empty() || spec.name.len() > NAME_MAX || !spec.name.chars().all(known) {
-        let reason = format!("a name is 1 to {NAME_MAX} of the characters a-z A-Z 0-9 . _ -");
-        return Err(PortError::invalid(what(), reason));
-    }
-    if spec.partitions == 0 || spec.partitions > PARTITIONS_MAX {
-        let reason = format!("{} partitions; a topic has 1 to {PARTITIONS_MAX}", spec.partitions);
-        return Err(PortError::invalid(what(), reason));
-    }
-    Ok(())
 }
