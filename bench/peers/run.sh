@@ -3,7 +3,7 @@
 # this machine; prints rates, CPU seconds and ratios, and fails when the answers differ.
 #   bench/peers/run.sh BINARY
 #   TWEETS    NDJSON of created_at, text, user_id in time order (.gz too); generated ones when absent
-#   REPEAT    how often each is in the topic                                    [so that there are about 1 million]
+#   REPEAT    how often each is in the topic                                    [so that there are about 970,000]
 #   PEERS     which of: librdkafka tideline servers spark flink                 [all]
 #             (servers: Tideline with Cassandra and MinIO on the same cores, in place of embedded stores)
 #   CHECK     0: leave out the untimed runs of Spark and Flink that compare answers
@@ -50,7 +50,7 @@ if [ -z "$tweets" ]; then
   "$binary" generate stock-sentiment --topic tweets --count 25000 --seed 1 --step 5m --start 2014-01-01T00:00:00Z >"$tweets"
 fi
 lines=$( (zcat -f "$tweets") | grep -c .)
-repeat="${REPEAT:-$(((990000 + lines - 1) / lines))}"
+repeat="${REPEAT:-$(((968260 + lines - 1) / lines))}"
 records=$((lines * repeat))
 "$root/infra/services/all.sh" start "$services" kafka >/dev/null
 # shellcheck disable=SC1091

@@ -80,7 +80,7 @@ class Run:
             raise SystemExit(f"tideline migrate: {migrated.stderr[-3000:]}")
         self.lake = Lake(environment["TIDELINE_TEST_S3"], prefix)
         self.clickhouse = checks.ClickHouse(environment["TIDELINE_TEST_CLICKHOUSE"], prefix)
-        self.truth = Truth(self.brokers)
+        self.truth = Truth(self.brokers, PARTITIONS)
         self.compound = scores()
         self.least, self.most, self.broken = Counter(), Counter(), set()
         self.verified = {}
@@ -100,11 +100,16 @@ class Run:
             try:
                 for made in self.admin.create_topics(new).values():
                     made.result(30)
-                return
+                break
             except Exception:
                 if attempt == 19:
                     raise
                 time.sleep(0.5)  # a deleted one goes a little later
+        while True:  # created is not yet known
+            known = self.admin.list_topics(timeout=10).topics
+            if all(topic in known and len(known[topic].partitions) == count for topic, count in PARTITIONS.items()):
+                return
+            time.sleep(0.1)
 
     def iteration(self, number):
         self.event(f"iteration {number}")

@@ -25,14 +25,16 @@ class Row:
 
 
 class Truth:
-    def __init__(self, brokers):
+    def __init__(self, brokers, partitions):
         self.consumer = Consumer({
             "bootstrap.servers": brokers, "group.id": "crash-truth", "enable.auto.commit": False,
             "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 100, "log_level": 0,
         })
+        # A client of its own: the other one's thread is always inside a call.
+        self.asker = Consumer({"bootstrap.servers": brokers, "group.id": "crash-ends", "log_level": 0, "reconnect.backoff.max.ms": 500})
         self.records = {}  # (topic, partition) → [(key, payload)], by offset
         for topic in TOPICS:
-            for partition in self.consumer.list_topics(topic, timeout=20).topics[topic].partitions:
+            for partition in range(partitions[topic]):
                 self.records[topic, partition] = []
         self.consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in self.records])
         self.rows = defaultdict(list)  # topic → [Row], in the order of their event time's round
@@ -59,7 +61,7 @@ class Truth:
 
     def ends(self):
         """{(topic, partition): next offset of the log}."""
-        return {place: self.consumer.get_watermark_offsets(TopicPartition(*place), timeout=10)[1] for place in self.records}
+        return {place: self.asker.get_watermark_offsets(TopicPartition(*place), timeout=10)[1] for place in self.records}
 
     def catch_up(self, seconds=30):
         """Waits until everything in the log has been read; returns the ends."""
@@ -112,6 +114,7 @@ class Truth:
         self.done = True
         self.thread.join(10)
         self.consumer.close()
+        self.asker.close()
 
 
 def everything(_):
