@@ -1,11 +1,13 @@
-//! Objects over the `object_store` crate: a folder of this machine, memory, and whatever else the crate speaks.
+//! Objects over the `object_store` crate: a folder of this machine, memory, S3, and whatever else the crate speaks.
 //!
 //! In a folder, an object is a file. It is written beside its place, made durable (`fsync` of the file and of its
 //! folder), and then renamed or, when there must be none, hard-linked into place: it is visible whole or not at all,
 //! and of several that create one path exactly one wins, also across processes.
 
 mod path;
+pub mod s3;
 
+use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -20,18 +22,32 @@ use tideline_common::ports::{Created, Location, ObjectInfo, Objects, PortError, 
 use crate::disk::{Reserve, blocking};
 
 /// Where the objects of a store are for someone else.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Base {
     Folder(PathBuf),
+    S3 { url: String, options: Vec<(String, String)> },
     Url(String),
 }
 
 /// An object store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ObjectStoreObjects {
     store: Arc<dyn ObjectStore>,
     base: Base,
     reserve: Option<Reserve>,
+    /// The largest object that is taken, in bytes.
+    put_max: usize,
+}
+
+// By hand: what is within holds keys.
+impl fmt::Debug for ObjectStoreObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = match &self.base {
+            Base::Folder(folder) => folder.display().to_string(),
+            Base::S3 { url, .. } | Base::Url(url) => url.clone(),
+        };
+        f.debug_struct("ObjectStoreObjects").field("at", &at).finish_non_exhaustive()
+    }
 }
 
 impl ObjectStoreObjects {
@@ -47,7 +63,7 @@ impl ObjectStoreObjects {
         let folder = folder.canonicalize().map_err(|e| PortError::unavailable(&what, e))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| failed(&what, e))?.with_fsync(true);
         let reserve = Some(Reserve::new(&folder, reserve_bytes));
-        Ok(Self { store: Arc::new(store), base: Base::Folder(folder), reserve })
+        Ok(Self { store: Arc::new(store), base: Base::Folder(folder), reserve, put_max: usize::MAX })
     }
 
     /// Objects in memory, for tests: they go with the last clone.
@@ -58,10 +74,14 @@ impl ObjectStoreObjects {
     /// Objects of any store of the crate (already limited to its prefix); `url` is where a columnar reader
     /// finds them, such as `s3://bucket/prefix`. The store must do conditional puts.
     pub fn new(store: Arc<dyn ObjectStore>, url: impl Into<String>) -> Self {
-        Self { store, base: Base::Url(url.into()), reserve: None }
+        Self { store, base: Base::Url(url.into()), reserve: None, put_max: usize::MAX }
     }
 
     async fn check_room(&self, path: &str, bytes: usize) -> PortResult<()> {
+        if bytes > self.put_max {
+            let reason = format!("{bytes} bytes are more than the {} that one put may write", self.put_max);
+            return Err(PortError::invalid(path, reason));
+        }
         let Some(reserve) = self.reserve.clone() else { return Ok(()) };
         let path = path.to_owned();
         blocking("the lake", move || reserve.check(&path, bytes as u64)).await
@@ -84,9 +104,11 @@ impl ObjectStoreObjects {
         };
         let mut objects: Vec<_> = stream
             .map(|object| object.map(|o| ObjectInfo { path: o.location.to_string(), size: o.size }))
+            // S3 knows objects that stand for a folder, which consoles make: they are not in it.
+            .try_filter(|object| std::future::ready(folder.as_ref().is_none_or(|f| object.path != f.as_ref())))
             .try_collect()
             .await
-            .map_err(|e| failed(&what(), e))?;
+            .map_err(|e| refused(&what(), e))?;
         objects.sort_by(|a: &ObjectInfo, b| a.path.cmp(&b.path));
         Ok(objects)
     }
@@ -103,7 +125,7 @@ impl Objects for ObjectStoreObjects {
     async fn put(&self, path: &str, bytes: Bytes) -> PortResult<()> {
         let at = path::parse(path)?;
         self.check_room(path, bytes.len()).await?;
-        self.store.put(&at, bytes.into()).await.map_err(|e| failed(path, e))?;
+        self.store.put(&at, bytes.into()).await.map_err(|e| refused(path, e))?;
         Ok(())
     }
 
@@ -113,10 +135,27 @@ impl Objects for ObjectStoreObjects {
         match self.store.put_opts(&at, bytes.into(), PutOptions::from(PutMode::Create)).await {
             Ok(_) => Ok(Created::Yes),
             // S3 answers a lost race with a failed precondition.
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(Created::Exists)
+            Err(object_store::Error::Precondition { .. }) => Ok(Created::Exists),
+            Err(object_store::Error::AlreadyExists { source, path: there }) => {
+                // S3 also answers with a conflict, to a put that met another one under way, of which it does not
+                // know the end. So whether there is an object is looked up.
+                let certain = !matches!(self.base, Base::S3 { .. })
+                    || matches!(
+                        source.downcast_ref(),
+                        Some(object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. })
+                    );
+                if certain {
+                    return Ok(Created::Exists);
+                }
+                match self.store.head(&at).await {
+                    Ok(_) => Ok(Created::Exists),
+                    Err(object_store::Error::NotFound { .. }) => {
+                        Err(PortError::unavailable(path, object_store::Error::AlreadyExists { source, path: there }))
+                    }
+                    Err(e) => Err(failed(path, e)),
+                }
             }
-            Err(e) => Err(failed(path, e)),
+            Err(e) => Err(refused(path, e)),
         }
     }
 
@@ -131,27 +170,50 @@ impl Objects for ObjectStoreObjects {
     async fn delete(&self, path: &str) -> PortResult<()> {
         let at = path::parse(path)?;
         match self.store.delete(&at).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(failed(path, e)),
+            Ok(()) => Ok(()),
+            Err(e) => match failed(path, e) {
+                PortError::NotFound { .. } => Ok(()),
+                e => Err(e),
+            },
         }
     }
 
     fn location(&self, path: &str) -> Location {
         match &self.base {
             Base::Folder(folder) => Location::File(folder.join(path)),
+            Base::S3 { url, options } => Location::S3 { url: format!("{url}/{path}"), options: options.clone() },
             Base::Url(url) => Location::Url(format!("{}/{path}", url.trim_end_matches('/'))),
         }
+    }
+}
+
+/// Parts of answers that tell of a server without room.
+const FULL: [&str; 3] = ["507 Insufficient Storage", "XMinioStorageFull", "QuotaExceeded"];
+
+/// As [`failed`], of a call to which "not there" is no answer: what is not there is the place to write to, or to list.
+fn refused(what: &str, error: object_store::Error) -> PortError {
+    match error {
+        e @ object_store::Error::NotFound { .. } => PortError::unavailable(what, e),
+        e => failed(what, e),
     }
 }
 
 /// An error of the crate as one of the port: a full device is told from a network that fails.
 fn failed(what: &str, error: object_store::Error) -> PortError {
     match error {
+        // A bucket that is not there is no answer about the object.
+        object_store::Error::NotFound { source, path } if source.to_string().contains("NoSuchBucket") => {
+            PortError::unavailable(what, object_store::Error::NotFound { source, path })
+        }
         object_store::Error::NotFound { .. } => PortError::NotFound { what: what.to_owned() },
         e @ (object_store::Error::InvalidPath { .. }
         | object_store::Error::NotSupported { .. }
         | object_store::Error::NotImplemented { .. }) => PortError::invalid(what, e),
         e => {
+            let text = e.to_string();
+            if FULL.iter().any(|full| text.contains(full)) {
+                return PortError::Full { what: what.to_owned(), source: Box::new(e) };
+            }
             let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
             while let Some(inner) = source {
                 if let Some(io) = inner.downcast_ref::<std::io::Error>() {
@@ -225,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_is_not_there_says_nothing_about_an_object() {
+        let of = |text: &str| object_store::Error::NotFound { path: "x".to_owned(), source: text.into() };
+        assert!(matches!(failed("x", of("<Code>NoSuchKey</Code>")), PortError::NotFound { .. }));
+        assert!(matches!(failed("x", of("<Code>NoSuchBucket</Code>")), PortError::Unavailable { .. }));
+        assert!(matches!(refused("x", of("<Code>NoSuchKey</Code>")), PortError::Unavailable { .. }));
+    }
+
+    #[test]
     fn a_full_device_is_told_from_other_failures() {
         let of = |kind| {
             let source = Box::new(std::io::Error::from(kind));
@@ -232,5 +302,8 @@ mod tests {
         };
         assert!(matches!(of(std::io::ErrorKind::StorageFull), PortError::Full { .. }));
         assert!(matches!(of(std::io::ErrorKind::ConnectionReset), PortError::Unavailable { .. }));
+        let source = "Server returned non-2xx status code: 507 Insufficient Storage: <Code>XMinioStorageFull</Code>";
+        let full = failed("x", object_store::Error::Generic { store: "S3", source: source.into() });
+        assert!(matches!(full, PortError::Full { .. }), "{full:?}");
     }
 }
