@@ -7,7 +7,7 @@
 //! - [`state`]: states with merge rules, in columns; the pane algebra · [`aggregate`]: the aggregates made of them
 //! - [`formula`]: expressions over finished measures
 //! - [`definition`]: the TOML file · [`plan`]: what it compiles to
-//! - [`manifest`]: what the batch layer publishes
+//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`changes`]: changed panes in the log
 //! - [`ports`]: what the layers need from the outside world
 //!
 //! # Never
@@ -15,6 +15,8 @@
 //! Scylla, `ClickHouse` or HTTP. What enters it is used by two layers.
 
 pub mod aggregate;
+pub mod changes;
+pub mod checkpoint;
 pub mod column;
 pub mod definition;
 pub mod formula;

@@ -98,6 +98,9 @@ pub struct TableFiles {
     pub plan: String,
     /// Files, in the order in which they were written.
     pub files: Vec<TimedFile>,
+    /// Rows before this event time may be missing: retention has dropped files. `None`: all are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_from: Option<Timestamp>,
 }
 
 /// Gold files of a view.

@@ -10,6 +10,11 @@
 //! ```
 //! The file's key-value metadata holds `tideline.version`, `tideline.source`, `tideline.partition` and
 //! `tideline.next`, the offset that the chain goes on from (which may lie past the last record: logs have gaps).
+//!
+//! [`chain`]: how files of a partition follow each other · [`stretch`]: files compared and joined
+
+pub mod chain;
+pub mod stretch;
 
 use std::sync::Arc;
 
@@ -79,6 +84,17 @@ pub fn encode(
     next: Offset,
     ingested_at: Timestamp,
 ) -> Result<Bytes, BronzeError> {
+    encode_rows(records, source, partition, next, |_| ingested_at)
+}
+
+/// As [`encode`], with a time for each record, by its index.
+fn encode_rows(
+    records: &[Record],
+    source: &str,
+    partition: Partition,
+    next: Offset,
+    ingested_at: impl Fn(usize) -> Timestamp,
+) -> Result<Bytes, BronzeError> {
     check_offsets(records, next)?;
     let metadata = [
         ("tideline.version", VERSION.to_owned()),
@@ -101,11 +117,12 @@ pub fn encode(
         .build();
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
-    for records in records.chunks(ROW_GROUP_RECORDS) {
+    for (index, records) in records.chunks(ROW_GROUP_RECORDS).enumerate() {
+        let rows = index * ROW_GROUP_RECORDS..index * ROW_GROUP_RECORDS + records.len();
         let mut group = writer.next_row_group()?;
         write::<Int64Type>(&mut group, &records.iter().map(|r| r.offset as i64).collect::<Vec<_>>(), None)?;
         write::<Int64Type>(&mut group, &records.iter().map(|r| r.appended.0).collect::<Vec<_>>(), None)?;
-        write::<Int64Type>(&mut group, &vec![ingested_at.0; records.len()], None)?;
+        write::<Int64Type>(&mut group, &rows.map(|row| ingested_at(row).0).collect::<Vec<_>>(), None)?;
         let keys: Vec<Option<ByteArray>> = records.iter().map(|r| r.key.clone().map(ByteArray::from)).collect();
         write_optional(&mut group, keys)?;
         write_optional(&mut group, records.iter().map(|r| encode_headers(&r.headers)).collect())?;
@@ -167,7 +184,32 @@ fn decode_headers(bytes: &[u8]) -> Result<Vec<Header>, BronzeError> {
 /// # Errors
 /// When the bytes are not a Bronze file.
 pub fn decode(bytes: Bytes) -> Result<BronzeFile, BronzeError> {
+    decode_rows(bytes, None)
+}
+
+/// As [`decode`], with the times at which records were written here, when they are wanted.
+fn decode_rows(bytes: Bytes, mut ingested: Option<&mut Vec<Timestamp>>) -> Result<BronzeFile, BronzeError> {
     let reader = SerializedFileReader::new(bytes)?;
+    let next = checked(&reader)?;
+    let mut records = Vec::new();
+    for index in 0..reader.num_row_groups() {
+        read_group(&*reader.get_row_group(index)?, &mut records)?;
+    }
+    check_offsets(&records, next)?;
+    let first = records.first().map_or(next, |record: &Record| record.offset);
+    Ok(BronzeFile { first, next, records })
+}
+
+/// The offset that the chain goes on from after this Bronze file. Reads no record.
+///
+/// # Errors
+/// When the bytes are not a Bronze file.
+pub fn next(bytes: Bytes) -> Result<Offset, BronzeError> {
+    checked(&SerializedFileReader::new(bytes)?)
+}
+
+/// Checks that it is a Bronze file; where it ends.
+fn checked(reader: &SerializedFileReader<Bytes>) -> Result<Offset, BronzeError> {
     let file = reader.metadata().file_metadata();
     if *file.schema() != parse_message_type(SCHEMA)? {
         return Err(BronzeError::Malformed("its columns are not those of Bronze".to_owned()));
@@ -178,14 +220,7 @@ pub fn decode(bytes: Bytes) -> Result<BronzeFile, BronzeError> {
         return Err(BronzeError::Malformed("its version is unknown".to_owned()));
     }
     let next = text("tideline.next").and_then(|next| next.parse().ok());
-    let next: Offset = next.ok_or_else(|| BronzeError::Malformed("it does not say where it ends".to_owned()))?;
-    let mut records = Vec::new();
-    for index in 0..reader.num_row_groups() {
-        read_group(&*reader.get_row_group(index)?, &mut records)?;
-    }
-    check_offsets(&records, next)?;
-    let first = records.first().map_or(next, |record: &Record| record.offset);
-    Ok(BronzeFile { first, next, records })
+    next.ok_or_else(|| BronzeError::Malformed("it does not say where it ends".to_owned()))
 }
 
 fn read_group(group: &dyn RowGroupReader, records: &mut Vec<Record>) -> Result<(), BronzeError> {
@@ -283,9 +318,11 @@ mod tests {
                 record.offset = at;
             }
             let bytes = encode(&records, "tweets", 3, at + gap, Timestamp(7)).unwrap();
+            let encoded = bytes.clone();
             let file = decode(bytes).unwrap();
             prop_assert_eq!(file.first, records.first().map_or(at + gap, |r| r.offset));
             prop_assert_eq!(file.next, at + gap);
+            prop_assert_eq!(next(encoded).unwrap(), at + gap);
             prop_assert_eq!(file.records, records);
         }
 

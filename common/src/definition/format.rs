@@ -128,7 +128,18 @@ static SOURCE: Section = Section {
         ),
         optional("dedupe", Kind::Sql, "Text whose equal values are duplicates; null is never one"),
         optional("checks", Kind::Expressions, "Conditions that a record must pass: name → boolean expression"),
+        optional("retain", Kind::Table(&SOURCE_RETAIN), "How long the lake keeps records"),
     ],
+};
+
+static SOURCE_RETAIN: Section = Section {
+    name: "retention",
+    about: "How long the lake keeps records; default: for ever",
+    keys: &[optional(
+        "bronze",
+        Kind::Duration,
+        "How long records, and their dead letters, stay after the log took them; nothing can be rebuilt from them then",
+    )],
 };
 
 static EVENT_TIME: Section = Section {
@@ -156,7 +167,18 @@ static TABLE: Section = Section {
         ),
         optional("where", Kind::Sql, "Condition over the table's columns (after unnest) and event_time"),
         optional("partition_by", Kind::Strings, "Columns that Silver is Hive-partitioned by"),
+        optional("retain", Kind::Table(&TABLE_RETAIN), "How long rows are kept"),
     ],
+};
+
+static TABLE_RETAIN: Section = Section {
+    name: "retention",
+    about: "How long rows are kept; default: for ever",
+    keys: &[optional(
+        "silver",
+        Kind::Duration,
+        "How long rows stay, counted back from the newest event time; Gold of older ones is kept, and no longer corrected",
+    )],
 };
 
 static VIEW: Section = Section {

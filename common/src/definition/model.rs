@@ -95,6 +95,8 @@ pub struct Source {
     pub dedupe: Option<Text>,
     /// Checks.
     pub checks: Vec<NamedSql>,
+    /// How long Bronze is kept.
+    pub retain_bronze: Option<Span>,
 }
 
 /// `[tables.NAME]`.
@@ -110,6 +112,8 @@ pub struct Table {
     pub filter: Option<Text>,
     /// Hive partitions.
     pub partition_by: Vec<Text>,
+    /// How long Silver is kept.
+    pub retain_silver: Option<Span>,
 }
 
 /// A measure of a view.

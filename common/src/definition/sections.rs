@@ -113,6 +113,7 @@ fn source(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Sour
     let columns = source_columns(&reader, context);
     let (event_time, event_time_format) = event_time(&reader, context);
     let duration = |key: &str, context: &mut Context<'_>| reader.duration(key, context).map(|d| d.value);
+    let retain_bronze = retention(&reader, "sources", "bronze", context);
     Source {
         topic: reader.filled("topic", context).inspect(|topic| check_topic(topic, context)),
         partitions: reader.integer("partitions", context).unwrap_or(DEFAULT_PARTITIONS) as u32,
@@ -132,8 +133,21 @@ fn source(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Sour
         idle_after: duration("idle_after", context).unwrap_or(DEFAULT_IDLE),
         dedupe: reader.filled("dedupe", context),
         checks: expressions(&reader, "checks", context),
+        retain_bronze,
         name,
     }
+}
+
+/// A duration of the section's `retain`.
+fn retention(reader: &Reader<'_, '_>, section: &str, layer: &str, context: &mut Context<'_>) -> Option<Span> {
+    let (table, place) = reader.table("retain", context)?;
+    let inner = Reader::new(section_of(section_of(&ROOT, section), "retain"), table, &place, context);
+    let kept = inner.duration(layer, context)?;
+    if kept.value < Span::DAY {
+        context.report.error(&kept.place, format!("kept for {}: the least is a day", kept.value));
+        return None;
+    }
+    Some(kept.value)
 }
 
 /// What Kafka allows.
@@ -212,6 +226,7 @@ fn table(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Table
         columns,
         filter: reader.filled("where", context),
         partition_by: reader.texts("partition_by", context),
+        retain_silver: retention(&reader, "tables", "silver", context),
         name,
     }
 }

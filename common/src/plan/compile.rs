@@ -253,6 +253,7 @@ impl Compiler<'_> {
                 .iter()
                 .filter_map(|c| Some(Check { name: c.name.value.clone(), sql: c.sql.as_ref()?.value.clone() }))
                 .collect(),
+            retain_bronze: source.retain_bronze,
             version: String::new(),
             name,
         };
@@ -364,6 +365,7 @@ impl Compiler<'_> {
             columns,
             filter: table.filter.as_ref().map(|f| f.value.clone()),
             partition_by: table.partition_by.iter().map(|p| p.value.clone()).collect(),
+            retain_silver: table.retain_silver,
             version: String::new(),
             name,
         };

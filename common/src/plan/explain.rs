@@ -78,6 +78,9 @@ fn write_source(source: &SourcePlan, out: &mut String) -> fmt::Result {
         source.max_ahead.map_or_else(|| "anything".to_owned(), |s| s.to_string()),
         source.idle_after
     )?;
+    if let Some(kept) = source.retain_bronze {
+        writeln!(out, "  Bronze kept {kept}")?;
+    }
     for (what, sql) in [("key", &source.key), ("dedupe", &source.dedupe)] {
         if let Some(sql) = sql {
             writeln!(out, "  {what} {}", one_line(sql))?;
@@ -106,7 +109,8 @@ fn write_table(table: &TablePlan, out: &mut String) -> fmt::Result {
         writeln!(out, "  WHERE {}", one_line(filter))?;
     }
     let hive: String = table.partition_by.iter().flat_map(|column| [column.as_str(), "=…/"]).collect();
-    writeln!(out, "  Silver: silver/{}/{hive}<run>-<n>.parquet", table.name)
+    let kept = table.retain_silver.map_or_else(String::new, |kept| format!(", kept {kept}"));
+    writeln!(out, "  Silver: silver/{}/{hive}<run>-<n>.parquet{kept}", table.name)
 }
 
 fn write_view(view: &ViewPlan, out: &mut String) -> fmt::Result {

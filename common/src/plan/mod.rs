@@ -45,6 +45,25 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Version of all that the speed layer makes of a source: of the source, and of the views and lookups that its rows
+    /// go to. 16 hex digits; states and progress of another version are of another meaning.
+    pub fn version_of(&self, source: &str) -> String {
+        let mut versions: Vec<(&str, &str)> = Vec::new();
+        for table in self.tables_of(source) {
+            versions.extend(self.views_of(&table.name).map(|view| (view.name.as_str(), view.version.as_str())));
+            versions.extend(self.lookups_of(&table.name).map(|lookup| (lookup.name.as_str(), lookup.version.as_str())));
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        let own = self.source(source).map_or("", |source| source.version.as_str());
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for text in [own].into_iter().chain(versions.into_iter().flat_map(|(name, version)| [name, version])) {
+            hash.update(text.as_bytes());
+            hash.update(&[0]);
+        }
+        format!("{:016x}", hash.digest())
+    }
+
     /// The source of this name.
     pub fn source(&self, name: &str) -> Option<&SourcePlan> {
         self.sources.iter().find(|s| s.name == name)
@@ -162,6 +181,9 @@ pub struct SourcePlan {
     pub dedupe: Option<String>,
     /// Checks, in the order of the file.
     pub checks: Vec<Check>,
+    /// How long Bronze keeps records, and their dead letters, after the log took them; `None`: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain_bronze: Option<Span>,
     /// Hash of all that decides which rows come out of a record: 16 hex digits.
     pub version: String,
 }
@@ -192,6 +214,9 @@ pub struct TablePlan {
     pub filter: Option<String>,
     /// Columns that Silver is Hive-partitioned by.
     pub partition_by: Vec<String>,
+    /// How long Silver keeps rows, back from the newest event time; `None`: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain_silver: Option<Span>,
     /// Hash of all that decides its rows (its source included): 16 hex digits.
     pub version: String,
 }

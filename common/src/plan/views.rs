@@ -82,6 +82,17 @@ pub(super) fn view(compiler: &mut Compiler<'_>, view: &definition::View, plan: &
         .map(|t| (t.name.clone(), t.version.clone(), plan.source(&t.source).map_or(0, |s| s.lateness.0)))
         .collect();
     compiled.version = hash::view(&compiled, &inputs);
+    for (table, _, lateness) in &inputs {
+        // A record that is on time for a window must find Silver that it can be added to.
+        let needed = Span(window.size.0.saturating_add(*lateness));
+        if let Some(kept) = plan.table(table).and_then(|table| table.retain_silver)
+            && kept < needed
+        {
+            let message =
+                format!("table `{table}` keeps Silver for {kept}, shorter than window and lateness, {needed}");
+            compiler.error(&view.name, message);
+        }
+    }
     Compiled { plan: compiled, rows }
 }
 

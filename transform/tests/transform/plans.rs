@@ -26,6 +26,7 @@ pub(crate) fn source() -> SourcePlan {
         topic: "s".to_owned(),
         partitions: 1,
         retention: None,
+        retain_bronze: None,
         start: Start::Earliest,
         columns: vec![
             field("at", Type::Int),
@@ -66,6 +67,7 @@ pub(crate) fn plan() -> Plan {
         columns: columns.to_vec(),
         filter: None,
         partition_by: vec![],
+        retain_silver: None,
         version: "v".to_owned(),
     };
     let tags = TablePlan {
