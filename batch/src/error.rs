@@ -45,6 +45,30 @@ pub enum BatchError {
         /// The next file.
         path: String,
     },
+    /// A Bronze file is not there any more: it has been joined to others since it was listed.
+    #[error("{path} has vanished since it was listed")]
+    Vanished {
+        /// The file.
+        path: String,
+    },
+    /// Bronze files hold different records at the same offset: the chain has forked.
+    #[error("Bronze of {source_name}/{partition}: {reason} ({path})")]
+    Fork {
+        /// The source.
+        source_name: String,
+        /// The partition.
+        partition: Partition,
+        /// What differs.
+        reason: String,
+        /// One of the files.
+        path: String,
+    },
+    /// Retention has dropped a part of Bronze: made anew from the rest, a version would lack what came before.
+    #[error("Bronze no longer begins where its records did, so what came before cannot be made again: {dropped}")]
+    Lossy {
+        /// Where, for the operator.
+        dropped: String,
+    },
     /// Polars failed outside of a definition's expressions.
     #[error("{what}: {source}")]
     Frame {
@@ -106,7 +130,7 @@ impl BatchError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Port(error) => error.is_retryable(),
-            Self::LostRace { .. } => true,
+            Self::LostRace { .. } | Self::Vanished { .. } => true,
             _ => false,
         }
     }

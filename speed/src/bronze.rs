@@ -2,53 +2,120 @@
 //!
 //! A file `[first, next)` is named by `first` and created only if absent; the next one begins at its `next`. So
 //! two writers cannot fork the chain: the loser adopts the winner's file, drops what is in it, and goes on after it.
+//! Old files are joined to bigger ones by the batch layer, and vanish; see [`tideline_transform::bronze::chain`].
 
 use std::sync::Arc;
 
 use tideline_common::ports::PortError;
 use tideline_common::position::{Offset, Shard};
 use tideline_common::record::Record;
+use tideline_transform::bronze::chain::{self, ChainFile};
 use tideline_transform::bronze::{self, BronzeFile};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::SpeedError;
-use crate::context::{Context, compute};
+use crate::context::{Context, compute, is_absent};
 use crate::dead_letter::Rejection;
 
-/// First offsets of the chain's files after `after`, ascending.
-pub(crate) async fn files(context: &Context, after: Option<Offset>) -> Result<Vec<Offset>, SpeedError> {
+/// How many of the newest files are looked into for the end of the chain: one would do, but for writers that were
+/// paused for long and have left files that overlap others.
+const NEWEST: usize = 4;
+
+/// Files of the chain in the order of [`chain::sort`]: all, or those that begin at `from` or later.
+pub(crate) async fn files(context: &Context, from: Option<Offset>) -> Result<Vec<ChainFile>, SpeedError> {
     let Shard { source, partition } = &context.shard;
-    let folder = format!("bronze/{source}/{partition}");
-    let objects = match after {
+    let folder = chain::folder(source, *partition);
+    let objects = match from {
         None => context.retry("list Bronze", || context.ports.objects.list(&folder)).await?,
-        Some(after) => {
-            let after = bronze::path(source, *partition, after);
-            context.retry("list Bronze", || context.ports.objects.list_after(&folder, &after)).await?
+        Some(from) => {
+            let before = chain::before(source, *partition, from);
+            context.retry("list Bronze", || context.ports.objects.list_after(&folder, &before)).await?
         }
     };
-    let mut files: Vec<Offset> = objects
-        .iter()
-        .filter_map(|object| {
-            object.path.strip_prefix(&folder)?.strip_prefix('/')?.strip_suffix(".parquet")?.parse().ok()
-        })
-        .collect();
-    files.sort_unstable();
+    let files = objects.iter().filter_map(|object| chain::parse(source, &object.path, object.size));
+    let mut files: Vec<ChainFile> =
+        files.filter(|(owner, _)| *owner == context.shard.partition).map(|(_, file)| file).collect();
+    chain::sort(&mut files);
     Ok(files)
 }
 
-/// Reads the file that begins at `first`.
+/// Where the chain of `files` ends; `None` without files.
+pub(crate) async fn end(context: &Context, files: &[ChainFile]) -> Result<Option<Offset>, SpeedError> {
+    let mut end = None;
+    for file in files.iter().rev().take(NEWEST) {
+        let next = match file.next {
+            Some(next) => Some(next),
+            // One that has vanished is part of a joined one, which is in the next listing.
+            None => read(context, file).await?.map(|file| file.next),
+        };
+        end = end.max(next);
+    }
+    if end.is_none() && !files.is_empty() {
+        let what = format!("the end of Bronze of {}", context.shard);
+        return Err(PortError::unavailable(what, "its newest files have vanished").into());
+    }
+    Ok(end)
+}
+
+/// Reads a file; `None` when it is not there any more.
 ///
 /// # Errors
-/// Also when it ends before it begins, or holds records that are not its own.
-pub(crate) async fn read(context: &Context, first: Offset) -> Result<BronzeFile, SpeedError> {
-    let path = bronze::path(&context.shard.source, context.shard.partition, first);
-    let bytes = context.retry("read Bronze", || context.ports.objects.get(&path)).await?;
-    let file = compute(move || bronze::decode(bytes)).await?;
-    let file = file.map_err(|source| SpeedError::Bronze { path: path.clone(), source })?;
-    let ours = first..file.next;
-    if ours.is_empty() || file.records.iter().any(|record| !ours.contains(&record.offset)) {
-        return Err(PortError::corrupt(path, format!("its records are not those of [{first}, {})", file.next)).into());
+/// Also when it ends before it begins, or elsewhere than its name says, or holds records that are not its own.
+pub(crate) async fn read(context: &Context, file: &ChainFile) -> Result<Option<BronzeFile>, SpeedError> {
+    let bytes = match context.retry("read Bronze", || context.ports.objects.get(&file.path)).await {
+        Ok(bytes) => bytes,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (path, first) = (&file.path, file.first);
+    let content = compute(move || bronze::decode(bytes)).await?;
+    let content = content.map_err(|source| SpeedError::Bronze { path: path.clone(), source })?;
+    let ours = first..content.next;
+    if ours.is_empty()
+        || file.next.is_some_and(|next| next != content.next)
+        || content.records.iter().any(|record| !ours.contains(&record.offset))
+    {
+        let reason = format!("its records are not those of [{first}, {})", file.next.unwrap_or(content.next));
+        return Err(PortError::corrupt(path, reason).into());
     }
-    Ok(file)
+    Ok(Some(content))
+}
+
+/// Where the file ends that someone else has put at `first`, or the joined one that it is part of by now.
+pub(crate) async fn end_of(context: &Context, first: Offset) -> Result<Offset, SpeedError> {
+    let Shard { source, partition } = &context.shard;
+    let path = bronze::path(source, *partition, first);
+    let file = ChainFile { path: path.clone(), first, next: None, size: 0 };
+    if let Some(content) = read(context, &file).await? {
+        return Ok(content.next);
+    }
+    let joined = files(context, None).await?;
+    let holders = joined.iter().filter(|file| file.first <= first).filter_map(|file| file.next);
+    let next = holders.filter(|next| *next > first).max();
+    next.ok_or_else(|| PortError::unavailable(path, "it was there, and is gone").into())
+}
+
+/// Fingerprints of the records of one file, by offset.
+pub(crate) fn fingerprints(records: &[Record]) -> Vec<(Offset, u64)> {
+    records.iter().map(|record| (record.offset, xxh3_64(&record.payload))).collect()
+}
+
+/// Checks that `records` of the file at `path` are those that were `seen` in the file before it, where both have them.
+///
+/// # Errors
+/// When they differ: the chain has forked.
+pub(crate) fn compare(path: &str, seen: &[(Offset, u64)], records: &[Record]) -> Result<(), SpeedError> {
+    let differs = |record: &&Record| {
+        let at = seen.binary_search_by_key(&record.offset, |(offset, _)| *offset);
+        at.is_ok_and(|at| seen[at].1 != xxh3_64(&record.payload))
+    };
+    match records.iter().find(differs) {
+        None => Ok(()),
+        Some(record) => {
+            let reason = format!("its record at offset {} differs from that of the file before it", record.offset);
+            Err(PortError::corrupt(path, reason).into())
+        }
+    }
 }
 
 /// Records that wait for Bronze, and dead letters that wait for their file.
@@ -56,6 +123,8 @@ pub(crate) async fn read(context: &Context, first: Offset) -> Result<BronzeFile,
 pub(crate) struct Buffer {
     /// End of the chain, as far as is known.
     pub(crate) next: Offset,
+    /// First offset of the file that ends there, as far as is known.
+    tail: Option<Offset>,
     /// Records from `next` on.
     pub(crate) records: Vec<Record>,
     /// Rejected records, ascending, of files whose dead letters are not written yet.
@@ -75,14 +144,19 @@ fn size(record: &Record) -> usize {
 }
 
 impl Buffer {
-    /// An empty buffer after a chain that ends at `next`.
-    pub(crate) const fn new(next: Offset) -> Self {
-        Self { next, records: Vec::new(), rejections: Vec::new(), unsettled: Vec::new(), bytes: 0, rejected_bytes: 0 }
+    /// An empty buffer after a chain that ends at `next` with the file that begins at `tail`.
+    pub(crate) const fn new(next: Offset, tail: Option<Offset>) -> Self {
+        Self { next, tail, records: Vec::new(), rejections: Vec::new(), unsettled: Vec::new(), bytes: 0, rejected_bytes: 0 }
     }
 
     /// Bytes held, records that are also rejected counted twice.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes + self.rejected_bytes
+    }
+
+    /// First offset of the file that will end at `position`, or does.
+    pub(crate) fn tail(&self, position: Offset) -> Option<Offset> {
+        if position > self.next { Some(self.next) } else { self.tail }
     }
 
     /// Adds records, of which those before `next` are in Bronze already.
@@ -106,6 +180,7 @@ impl Buffer {
     /// `position`. The chain then counts as ending at `position`.
     pub(crate) fn take(&mut self, position: Offset) -> Taken {
         let first = self.next;
+        self.tail = self.tail(position);
         self.next = self.next.max(position);
         self.bytes = 0;
         let cut = self.rejections.partition_point(|rejection| rejection.record.offset < position);
@@ -137,11 +212,15 @@ impl Buffer {
         records.retain(|record| record.offset >= next);
         self.bytes = records.iter().map(size).sum();
         self.records = records;
+        self.tail = Some(taken.first);
         self.next = next;
     }
 
     /// Takes note of a file that is there, whose records are about to be replayed. `whole`: from its first on.
     pub(crate) fn replay(&mut self, first: Offset, next: Offset, whole: bool) {
+        if next >= self.next {
+            self.tail = Some(first);
+        }
         self.next = self.next.max(next);
         if whole {
             self.unsettled.push((first, next));
@@ -190,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_shorter_winner_leaves_the_remainder() {
-        let mut buffer = Buffer::new(10);
+        let mut buffer = Buffer::new(10, None);
         buffer.push(records(10..20));
         buffer.reject(rejections(11..13));
         let taken = buffer.take(20);
@@ -206,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_longer_winner_takes_what_is_read_later_too() {
-        let mut buffer = Buffer::new(10);
+        let mut buffer = Buffer::new(10, None);
         buffer.push(records(10..20));
         let taken = buffer.take(20);
         buffer.adopt(taken, 30);

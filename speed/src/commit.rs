@@ -1,26 +1,51 @@
 //! A commit: what makes progress durable, in an order in which a kill between any two steps loses nothing.
 //!
-//! views synced → Bronze file → its dead letters → checkpoint. The panes as of the position were flushed before.
-//! A checkpoint thus never stands for what is not in the views and in Bronze. Runs beside the loop, which goes on
+//! views synced → Bronze file → its dead letters → changes appended → checkpoint. The panes as of the position were
+//! flushed before. A checkpoint thus never stands for what is not in the views, in Bronze and in the topics of changes
+//! (see [`crate::changes`]). Runs beside the loop, which goes on
 //! with the next records meanwhile; one at a time.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tideline_common::ports::Created;
 use tideline_common::position::{Offset, Shard};
 use tideline_transform::bronze as file;
+use tokio::sync::watch;
 
 use crate::SpeedError;
 use crate::bronze::{self, Taken};
 use crate::context::{Context, compute};
 use crate::dead_letter::{self, Rejection};
 
+/// How long a commit waits for changes that have not been appended. Bronze waits for the commit.
+const CHANGES_WAIT: Duration = Duration::from_secs(1);
+
+/// A checkpoint to write.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) bytes: Bytes,
+    /// Up to where the changes have been appended, if anyone wants them.
+    pub(crate) changes: Option<watch::Receiver<Offset>>,
+}
+
+/// What became of the checkpoint of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checkpointed {
+    /// There was none to write.
+    Unasked,
+    /// It is there.
+    Made,
+    /// It stands for changes that could not be appended yet: it has not been written.
+    Withheld,
+}
+
 /// How a commit ended.
 #[derive(Debug)]
 pub(crate) enum Committed {
-    /// Everything before `position` is in Bronze, and in a checkpoint if there was one to write.
-    Done { position: Offset, checkpoint: bool },
+    /// Everything before `position` is in Bronze.
+    Done { position: Offset, checkpoint: Checkpointed },
     /// Another writer's file `[taken.first, next)` was there: nothing has been written.
     Lost { taken: Taken, next: Offset },
 }
@@ -29,11 +54,12 @@ pub(crate) enum Committed {
 pub(crate) async fn run(
     context: Arc<Context>,
     taken: Taken,
-    checkpoint: Option<Bytes>,
+    checkpoint: Option<Checkpoint>,
 ) -> Result<Committed, SpeedError> {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     if checkpoint.is_some() {
         context.retry("sync views", || context.ports.views.sync()).await?;
+        context.spent("sync views", started.elapsed());
     }
     if taken.first < taken.next
         && let Some(next) = put_file(&context, &taken).await?
@@ -52,19 +78,39 @@ pub(crate) async fn run(
         }
     }
     let position = taken.next;
-    let with_checkpoint = checkpoint.is_some();
-    if let Some(bytes) = checkpoint {
-        metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(bytes.len() as f64);
-        crate::checkpoint::save(&context, position, bytes).await?;
-        let Shard { source, partition } = &context.shard;
-        let topic = &context.program.source.topic;
-        let hint = context.ports.log.commit_hint(&context.config.group, topic, *partition, position).await;
-        if let Err(error) = hint {
-            tracing::debug!(source, partition, %error, "progress could not be noted in the log");
+    let checkpoint = match checkpoint {
+        Some(checkpoint) => put_checkpoint(&context, position, checkpoint).await?,
+        None => Checkpointed::Unasked,
+    };
+    metrics::histogram!("tideline_speed_commit_seconds", &context.labels()).record(started.elapsed().as_secs_f64());
+    Ok(Committed::Done { position, checkpoint })
+}
+
+/// Puts a checkpoint, unless changes before its position are missing.
+async fn put_checkpoint(
+    context: &Context,
+    position: Offset,
+    checkpoint: Checkpoint,
+) -> Result<Checkpointed, SpeedError> {
+    if let Some(mut changes) = checkpoint.changes {
+        let appended = changes.wait_for(|appended| *appended >= position);
+        if !tokio::time::timeout(CHANGES_WAIT, appended).await.is_ok_and(|appended| appended.is_ok()) {
+            tracing::warn!(shard = %context.shard, position, "no checkpoint: changes before it have not been appended yet");
+            metrics::counter!("tideline_speed_checkpoints_withheld_total", &context.labels()).increment(1);
+            return Ok(Checkpointed::Withheld);
         }
     }
-    metrics::histogram!("tideline_speed_commit_seconds", &context.labels()).record(started.elapsed().as_secs_f64());
-    Ok(Committed::Done { position, checkpoint: with_checkpoint })
+    metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(checkpoint.bytes.len() as f64);
+    let saving = Instant::now();
+    crate::checkpoint::save(context, position, checkpoint.bytes).await?;
+    context.spent("write checkpoint", saving.elapsed());
+    let Shard { source, partition } = &context.shard;
+    let topic = &context.program.source.topic;
+    let hint = context.ports.log.commit_hint(&context.config.group, topic, *partition, position).await;
+    if let Err(error) = hint {
+        tracing::debug!(source, partition, %error, "progress could not be noted in the log");
+    }
+    Ok(Checkpointed::Made)
 }
 
 /// Puts the file; when there is one already, answers where that one ends.
@@ -72,13 +118,18 @@ async fn put_file(context: &Context, taken: &Taken) -> Result<Option<Offset>, Sp
     let Shard { source, partition } = context.shard.clone();
     let path = file::path(&source, partition, taken.first);
     let (records, next, now) = (Arc::clone(&taken.records), taken.next, context.ports.clock.now());
+    let encoding = Instant::now();
     let encoded = compute(move || file::encode(&records, &source, partition, next, now)).await?;
+    context.spent("encode Bronze", encoding.elapsed());
     let bytes = encoded.map_err(|source| SpeedError::Bronze { path: path.clone(), source })?;
     metrics::counter!("tideline_speed_bronze_bytes_total", &context.labels()).increment(bytes.len() as u64);
     let objects = &context.ports.objects;
-    match context.retry("write Bronze", || objects.put_if_absent(&path, bytes.clone())).await? {
+    let putting = Instant::now();
+    let created = context.retry("write Bronze", || objects.put_if_absent(&path, bytes.clone())).await?;
+    context.spent("write Bronze", putting.elapsed());
+    match created {
         Created::Yes => Ok(None),
-        Created::Exists => Ok(Some(bronze::read(context, taken.first).await?.next)),
+        Created::Exists => Ok(Some(bronze::end_of(context, taken.first).await?)),
     }
 }
 

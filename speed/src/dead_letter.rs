@@ -10,6 +10,7 @@
 //! `raw` and `key` (absent without one) are `{"text": …}` where they are UTF-8, `{"hex": …}` otherwise: nothing of
 //! a record is lost.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -167,12 +168,28 @@ pub async fn files(objects: &dyn Objects, source: Option<&str>) -> PortResult<Ve
 /// # Errors
 /// What the object store answers; [`PortError::Corrupt`] for a file that cannot be read.
 pub async fn list(objects: &dyn Objects, source: Option<&str>, limit: usize) -> PortResult<Vec<DeadLetter>> {
-    let mut letters = Vec::new();
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    let mut known = BTreeSet::new();
     for path in files(objects, source).await? {
         if letters.len() >= limit {
             break;
         }
-        letters.extend(decode(&path, &objects.get(&path).await?)?);
+        let bytes = match objects.get(&path).await {
+            Ok(bytes) => bytes,
+            // Retention has dropped it since it was listed.
+            Err(PortError::NotFound { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        // Files of a shard follow each other. A writer that was paused for long may have written some letters again,
+        // in a file that begins elsewhere.
+        for letter in decode(&path, &bytes)? {
+            if letters.last().is_some_and(|last| last.shard != letter.shard) {
+                known.clear();
+            }
+            if known.insert(letter.offset) {
+                letters.push(letter);
+            }
+        }
     }
     letters.truncate(limit);
     Ok(letters)

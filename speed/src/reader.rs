@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tideline_common::ports::{PortError, ReadRequest};
-use tideline_common::position::Offset;
+use tideline_common::position::{Offset, Shard};
 use tideline_common::record::Record;
+use tideline_transform::bronze::chain::{ChainFile, Step, Walk};
 use tokio::sync::mpsc::Sender;
 
 use crate::SpeedError;
@@ -15,7 +16,7 @@ use crate::context::Context;
 /// What the reader hands over, in order.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Records of the Bronze file `[first, next)` follow; all of them if `whole`.
+    /// Records `[first, next)` of a Bronze file follow; its dead letters may be missing if `whole`.
     Replay { first: Offset, next: Offset, whole: bool },
     /// Records, after which the position is `next`.
     Records {
@@ -33,7 +34,7 @@ pub(crate) enum Input {
 pub(crate) async fn run(
     context: Arc<Context>,
     position: Offset,
-    files: Vec<Offset>,
+    files: Vec<ChainFile>,
     inputs: Sender<Result<Input, SpeedError>>,
 ) {
     if let Err(error) = read(&context, position, files, &inputs).await {
@@ -45,7 +46,7 @@ pub(crate) async fn run(
 async fn read(
     context: &Context,
     position: Offset,
-    files: Vec<Offset>,
+    files: Vec<ChainFile>,
     inputs: &Sender<Result<Input, SpeedError>>,
 ) -> Result<(), SpeedError> {
     let position = replay(context, position, files, inputs).await?;
@@ -55,59 +56,91 @@ async fn read(
     follow(context, position, inputs).await
 }
 
+/// How often the chain is listed anew, without coming any further, before records count as lost.
+const LISTINGS: usize = 3;
+
 /// Replays Bronze; answers where it ends.
 async fn replay(
     context: &Context,
-    mut position: Offset,
-    mut files: Vec<Offset>,
+    position: Offset,
+    files: Vec<ChainFile>,
     inputs: &Sender<Result<Input, SpeedError>>,
 ) -> Result<Offset, SpeedError> {
-    let mut expected = None;
-    while let Some(last) = files.last().copied() {
-        for first in files {
-            link(context, expected.unwrap_or(position), first, expected.is_some())?;
-            let file = bronze::read(context, first).await?;
-            expected = Some(file.next);
-            if file.next <= position {
-                continue;
-            }
-            let whole = first >= position;
-            let mut records = file.records;
-            records.retain(|record| record.offset >= position);
-            position = file.next;
-            if inputs.send(Ok(Input::Replay { first, next: file.next, whole })).await.is_err() {
-                return Ok(position);
-            }
-            let size = context.config.max_batch_records;
-            loop {
-                let rest = records.split_off(records.len().min(size));
-                // Offsets without a record at the end of a file belong to it too.
-                let next = rest.first().map_or(file.next, |record| record.offset);
-                let input = Input::Records { records, next, drained: false };
-                if inputs.send(Ok(input)).await.is_err() || rest.is_empty() {
-                    break;
+    let mut walk = Walk::new(files, position);
+    let mut seen = Vec::new();
+    let mut listings = 0;
+    loop {
+        match walk.step() {
+            Step::Read(file) => {
+                let position = walk.reached();
+                let Some(content) = bronze::read(context, &file).await? else {
+                    // It has been joined to others since it was listed.
+                    walk = again(context, position, &mut listings).await?;
+                    continue;
+                };
+                let mut records = content.records;
+                bronze::compare(&file.path, &seen, &records)?;
+                walk.read(content.next);
+                if content.next <= position {
+                    continue;
                 }
-                records = rest;
+                listings = 0;
+                seen = bronze::fingerprints(&records);
+                records.retain(|record| record.offset >= position);
+                let first = file.first.max(position);
+                // Joined are only files whose dead letters have been written.
+                let input = Input::Replay { first, next: content.next, whole: file.next.is_none() };
+                if inputs.send(Ok(input)).await.is_err() || !hand_over(context, records, content.next, inputs).await {
+                    return Ok(content.next);
+                }
+            }
+            Step::Gap { expected, .. } if listings < LISTINGS => walk = again(context, expected, &mut listings).await?,
+            Step::Gap { expected, found } => {
+                let (shard, between) = (context.shard.clone(), "Bronze files do not join");
+                return Err(SpeedError::Gap { shard, from: expected, to: found, between });
+            }
+            Step::End => {
+                let position = walk.reached();
+                let more = bronze::files(context, Some(position)).await?;
+                if more.is_empty() {
+                    return Ok(position);
+                }
+                walk = Walk::new(more, position);
             }
         }
-        files = bronze::files(context, Some(last)).await?;
     }
-    Ok(position)
 }
 
-/// Checks that the file that begins at `first` goes on where the one before it ended.
-fn link(context: &Context, expected: Offset, first: Offset, exact: bool) -> Result<(), SpeedError> {
-    let shard = context.shard.clone();
-    if first > expected {
-        let between = "Bronze files do not join";
-        return Err(SpeedError::Gap { shard, from: expected, to: first, between });
+/// The way on from `position`, through the files that are there now.
+async fn again(context: &Context, position: Offset, listings: &mut usize) -> Result<Walk, SpeedError> {
+    *listings += 1;
+    if *listings > LISTINGS {
+        let what = format!("Bronze of {} at {position}", context.shard);
+        return Err(PortError::unavailable(what, "files vanish faster than they are read").into());
     }
-    if exact && first < expected {
-        let path = tideline_transform::bronze::path(&shard.source, shard.partition, first);
-        let reason = format!("it begins before {expected}, where the file before it ends");
-        return Err(PortError::corrupt(path, reason).into());
+    Ok(Walk::new(bronze::files(context, None).await?, position))
+}
+
+/// Hands over the records of a file that ends at `next`, in batches; whether anyone still receives.
+async fn hand_over(
+    context: &Context,
+    mut records: Vec<Record>,
+    next: Offset,
+    inputs: &Sender<Result<Input, SpeedError>>,
+) -> bool {
+    let size = context.config.max_batch_records;
+    loop {
+        let rest = records.split_off(records.len().min(size));
+        // Offsets without a record at the end of a file belong to it too.
+        let until = rest.first().map_or(next, |record| record.offset);
+        if inputs.send(Ok(Input::Records { records, next: until, drained: false })).await.is_err() {
+            return false;
+        }
+        if rest.is_empty() {
+            return true;
+        }
+        records = rest;
     }
-    Ok(())
 }
 
 /// Follows the log.
@@ -134,6 +167,15 @@ async fn follow(
         let mut records = context.retry("read log", || context.ports.log.read(&request)).await?;
         records.retain(|record| record.offset >= position);
         let Some(last) = records.last() else {
+            let Shard { partition, .. } = context.shard;
+            let skip = || context.ports.log.skip(&request.topic, partition, position);
+            let next = context.retry("read log", skip).await?;
+            if next > position {
+                // What lies between has no record for a reader.
+                position = next;
+                room.send(Ok(Input::Records { records, next, drained: true }));
+                continue;
+            }
             // A log that does not wait must not keep us busy.
             if asked.elapsed() < Duration::from_millis(1) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -8,7 +8,7 @@ use polars::prelude::{DataType, TimeUnit, col, lit};
 use tideline_common::key::encode_row;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{EVENT_TIME, ViewPlan};
-use tideline_common::ports::{KeySelector, PaneQuery, SpeedViews, ViewSchema};
+use tideline_common::ports::{KeySelector, PaneQuery, PortError, SpeedViews, ViewSchema};
 use tideline_common::position::{Offset, Partition, Positions, Shard};
 use tideline_common::time::{Span, Timestamp};
 use tideline_transform::{SEQUENCE, bronze, frame};
@@ -99,32 +99,53 @@ pub(super) async fn live_from(
 ) -> Result<BTreeMap<String, Positions>, BatchError> {
     let mut cutoffs = BTreeMap::new();
     for source in &view.sources {
-        let chains = chain::list(context.lake.objects.as_ref(), source).await?;
-        let mut positions = Positions::new();
-        for (partition, files) in chains {
-            // Append times are monotonic in a partition: the file in question is found by halving.
-            let (mut low, mut high) = (0, files.len());
-            let mut cutoff = Offset::MAX;
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let path = files[middle].path.clone();
-                let bytes = context.lake.objects.get(&path).await?;
-                let content =
-                    lake::blocking(move || bronze::decode(bytes).map_err(|source| BatchError::Bronze { path, source }))
-                        .await?;
-                match content.records.iter().find(|record| record.appended >= edge) {
-                    Some(record) => {
-                        cutoff = record.offset;
-                        high = middle;
-                    }
-                    None => low = middle + 1,
+        let mut listings = 0;
+        let positions = loop {
+            match cutoffs_of(context, source, edge).await {
+                // Files that were joined to others since they were listed.
+                Err(BatchError::Vanished { path }) if listings < LISTINGS => {
+                    tracing::info!(path, "listing Bronze again");
+                    listings += 1;
                 }
+                result => break result?,
             }
-            positions.insert(partition, cutoff);
-        }
+        };
         cutoffs.insert(source.clone(), positions);
     }
     Ok(cutoffs)
+}
+
+/// How often the chains of a source are listed again because files have vanished.
+const LISTINGS: usize = 3;
+
+async fn cutoffs_of(context: &Context, source: &str, edge: Timestamp) -> Result<Positions, BatchError> {
+    let mut positions = Positions::new();
+    for (partition, files) in chain::list(context.lake.objects.as_ref(), source).await? {
+        let files = bronze::chain::without_covered(files);
+        // Append times are monotonic in a partition: the file in question is found by halving.
+        let (mut low, mut high) = (0, files.len());
+        let mut cutoff = Offset::MAX;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let path = files[middle].path.clone();
+            let bytes = match context.lake.objects.get(&path).await {
+                Err(PortError::NotFound { .. }) => return Err(BatchError::Vanished { path }),
+                bytes => bytes?,
+            };
+            let content =
+                lake::blocking(move || bronze::decode(bytes).map_err(|source| BatchError::Bronze { path, source }))
+                    .await?;
+            match content.records.iter().find(|record| record.appended >= edge) {
+                Some(record) => {
+                    cutoff = record.offset;
+                    high = middle;
+                }
+                None => low = middle + 1,
+            }
+        }
+        positions.insert(partition, cutoff);
+    }
+    Ok(positions)
 }
 
 /// Evidence for the panes of one time range.
