@@ -5,13 +5,14 @@
 //! program must not answer from an older version as if nothing had happened).
 //!
 //! Every read names a manifest and opens only files that it names; files that lie outside of the time or (by their Hive
-//! folder) the key that is asked for are not opened. Objects that are no files of this machine are fetched whole.
+//! folder) the key that is asked for are not opened. Files of this machine and objects of an S3 store are read by Polars where
+//! they lie, only the columns and row groups that a query needs; any other object is fetched whole.
 
 mod manifests;
 mod panes;
-mod report;
+pub(super) mod report;
 mod rows;
-mod scan;
+pub(super) mod scan;
 
 #[cfg(test)]
 mod tests;

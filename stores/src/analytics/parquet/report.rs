@@ -59,7 +59,7 @@ pub(super) async fn report(
 }
 
 /// A filter names a column and a value of its type.
-fn check_filter(what: &str, fields: &[Field], column: &str, value: &Value) -> PortResult<()> {
+pub(in crate::analytics) fn check_filter(what: &str, fields: &[Field], column: &str, value: &Value) -> PortResult<()> {
     let Some(field) = fields.iter().find(|f| f.name == column) else {
         return Err(PortError::invalid(what, format!("it has no column {column}")));
     };
