@@ -146,7 +146,15 @@ fn size(record: &Record) -> usize {
 impl Buffer {
     /// An empty buffer after a chain that ends at `next` with the file that begins at `tail`.
     pub(crate) const fn new(next: Offset, tail: Option<Offset>) -> Self {
-        Self { next, tail, records: Vec::new(), rejections: Vec::new(), unsettled: Vec::new(), bytes: 0, rejected_bytes: 0 }
+        Self {
+            next,
+            tail,
+            records: Vec::new(),
+            rejections: Vec::new(),
+            unsettled: Vec::new(),
+            bytes: 0,
+            rejected_bytes: 0,
+        }
     }
 
     /// Bytes held, records that are also rejected counted twice.

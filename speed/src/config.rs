@@ -31,6 +31,9 @@ pub struct SpeedConfig {
     /// before the checkpoint is due. Twice this may be held, as one file is written while the next one gathers.
     /// 1 to 4 GiB.
     pub max_bronze_bytes: usize,
+    /// Bytes of changed panes that wait to be appended to topics of changes, per shard; beyond it they are given up, and
+    /// made again from the checkpoint when the topics can be written. 1 to 4 GiB.
+    pub max_change_bytes: usize,
     /// Rows of lookups that wait for a flush, per shard. 1 to 10,000,000.
     pub max_pending_rows: usize,
     /// Bytes of open panes, remembered keys and late counts, per shard. A shard above it stops reading, and says
@@ -55,6 +58,10 @@ pub struct SpeedConfig {
     /// it only has more to replay). At most 10 min.
     #[serde(with = "text")]
     pub shutdown_timeout: Span,
+    /// How long a shard whose partition goes to another process may take to end in order, before it is dropped where
+    /// it stands. The group does not wait for ever: well below `max.poll.interval.ms`. At most 2 min.
+    #[serde(with = "text")]
+    pub handover_timeout: Span,
     /// How long [`crate::SpeedHandle::seal`] waits. At most 1 h.
     #[serde(with = "text")]
     pub seal_timeout: Span,
@@ -72,6 +79,7 @@ impl Default for SpeedConfig {
             max_batch_records: 10_000,
             max_batch_bytes: 8 << 20,
             max_bronze_bytes: 16 << 20,
+            max_change_bytes: 16 << 20,
             max_pending_rows: 50_000,
             max_state_bytes: 512 << 20,
             max_late_groups: 250_000,
@@ -80,6 +88,7 @@ impl Default for SpeedConfig {
             read_wait: Span::from_secs(1),
             monitor_interval: Span::from_secs(1),
             shutdown_timeout: Span::from_secs(30),
+            handover_timeout: Span::from_secs(20),
             seal_timeout: Span::from_secs(60),
             group: "tideline".to_owned(),
         }
@@ -113,11 +122,13 @@ impl SpeedConfig {
         span("speed.read_wait", self.read_wait, ms(1), Span::from_secs(60))?;
         span("speed.monitor_interval", self.monitor_interval, ms(10), Span::from_secs(600))?;
         span("speed.shutdown_timeout", self.shutdown_timeout, Span::ZERO, Span::from_secs(600))?;
+        span("speed.handover_timeout", self.handover_timeout, Span::ZERO, Span::from_secs(120))?;
         span("speed.seal_timeout", self.seal_timeout, Span::ZERO, Span::HOUR)?;
         count("speed.checkpoints_kept", self.checkpoints_kept, 100)?;
         count("speed.max_batch_records", self.max_batch_records, 1_000_000)?;
         count("speed.max_batch_bytes", self.max_batch_bytes, 1 << 30)?;
         count("speed.max_bronze_bytes", self.max_bronze_bytes, 4 << 30)?;
+        count("speed.max_change_bytes", self.max_change_bytes, 4 << 30)?;
         count("speed.max_pending_rows", self.max_pending_rows, 10_000_000)?;
         count("speed.max_state_bytes", self.max_state_bytes, usize::MAX)?;
         count("speed.max_late_groups", self.max_late_groups, 100_000_000)?;

@@ -18,12 +18,22 @@ pub(crate) struct Context {
     pub(crate) ports: SpeedPorts,
     pub(crate) config: Arc<SpeedConfig>,
     pub(crate) status: Arc<StatusCell>,
+    /// Says that nobody else in this process works on the shard, until the last of what works on it is gone. None
+    /// before there was anything to do.
+    pub(crate) _lease: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
 impl Context {
     /// Labels of this shard's metrics.
     pub(crate) fn labels(&self) -> [(&'static str, String); 2] {
         [("source", self.shard.source.clone()), ("partition", self.shard.partition.to_string())]
+    }
+
+    /// Takes note of how long a stage of the work on some records took.
+    pub(crate) fn spent(&self, stage: &'static str, time: Duration) {
+        let [source, partition] = self.labels();
+        metrics::histogram!("tideline_speed_stage_seconds", &[source, partition, ("stage", stage.to_owned())])
+            .record(time.as_secs_f64());
     }
 
     /// The pause before attempt `attempt`, with jitter.
@@ -42,26 +52,44 @@ impl Context {
     pub(crate) async fn retry<T, F: Future<Output = PortResult<T>>>(
         &self,
         what: &'static str,
-        mut call: impl FnMut() -> F,
+        call: impl FnMut() -> F,
     ) -> PortResult<T> {
-        let mut attempt = 0;
-        loop {
-            match call().await {
-                Err(error) if error.is_retryable() => {
-                    let pause = self.pause(attempt);
-                    tracing::warn!(shard = %self.shard, what, attempt, ?pause, %error, "will try again");
-                    metrics::counter!("tideline_speed_retries_total", "source" => self.shard.source.clone(), "what" => what)
-                        .increment(1);
-                    self.status.pause(what, Some(format!("{what}: {error}")));
-                    tokio::time::sleep(pause).await;
-                    attempt = attempt.saturating_add(1);
+        let told = |failure: Option<String>| {
+            if failure.is_some() {
+                metrics::counter!("tideline_speed_retries_total", "source" => self.shard.source.clone(), "what" => what)
+                    .increment(1);
+            }
+            self.status.pause(what, failure);
+        };
+        persist(what, call, |attempt| self.pause(attempt), told).await
+    }
+}
+
+/// Calls until it works, with pauses. `told` hears of every failure, and `None` when it works again.
+///
+/// # Errors
+/// What trying again does not help against.
+pub(crate) async fn persist<T, F: Future<Output = PortResult<T>>>(
+    what: &'static str,
+    mut call: impl FnMut() -> F,
+    pause: impl Fn(u32) -> Duration,
+    told: impl Fn(Option<String>),
+) -> PortResult<T> {
+    let mut attempt = 0;
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() => {
+                let pause = pause(attempt);
+                tracing::warn!(what, attempt, ?pause, %error, "will try again");
+                told(Some(format!("{what}: {error}")));
+                tokio::time::sleep(pause).await;
+                attempt = attempt.saturating_add(1);
+            }
+            answer => {
+                if attempt > 0 {
+                    told(None);
                 }
-                answer => {
-                    if attempt > 0 {
-                        self.status.pause(what, None);
-                    }
-                    return answer;
-                }
+                return answer;
             }
         }
     }

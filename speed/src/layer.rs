@@ -1,30 +1,42 @@
-//! The speed layer as a whole: starts a task per shard, and speaks for them.
+//! The speed layer as a whole: joins the group, follows its assignments, and speaks for the shards of this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tideline_common::plan::Plan;
-use tideline_common::ports::{Clock, Log, Objects, PortResult, SpeedViews, TopicSpec};
+use tideline_common::ports::{
+    Clock, Log, Membership, Objects, PortResult, Rebalance, SpeedViews, TopicPartition, TopicSpec,
+};
 use tideline_common::position::{Offset, Partition, Shard};
 use tideline_common::time::{Span, Timestamp};
 use tideline_common::watermark::{Watermark, combine};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::context::{Context, compute};
+use crate::context::{compute, persist};
 use crate::program::Program;
-use crate::shard::{Controls, Durable, supervise};
-use crate::status::StatusCell;
+use crate::roster::Roster;
 use crate::{ShardStatus, SpeedConfig, SpeedError};
+
+/// How long [`SpeedLayer::start`] waits for the first assignment before it goes on without one. A group of one answers
+/// at once, so that a seal right after the start has something to seal; one of several may take its time.
+const FIRST_ASSIGNMENT: Duration = Duration::from_secs(2);
+/// How long a topic of changes keeps its records, when it is made here: readers that are further behind begin anew.
+const CHANGES_RETENTION: Span = Span::HOUR;
+/// How long leaving the group may take. Who does not leave is found missing.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// What the speed layer needs from the outside world.
 #[derive(Clone, Debug)]
 pub struct SpeedPorts {
     /// Where records come from.
     pub log: Arc<dyn Log>,
+    /// Which partitions of it this process works on.
+    pub membership: Arc<dyn Membership>,
     /// Where Bronze, dead letters and checkpoints go.
     pub objects: Arc<dyn Objects>,
     /// Where panes and newest rows go.
@@ -42,39 +54,42 @@ pub struct ViewWatermark {
     pub watermark: Option<Timestamp>,
 }
 
+/// The place of this process in the group that shares the partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MembershipStatus {
+    /// Whether it has joined.
+    pub joined: bool,
+    /// Changes of its assignment so far.
+    pub rebalances: u64,
+    /// Why the group cannot be reached now; what is at work goes on.
+    pub reason: Option<String>,
+}
+
 /// Starts the speed layer.
 #[derive(Debug)]
 pub struct SpeedLayer;
 
 /// A running speed layer. Dropping it drops its tasks where they stand, which loses nothing; cancelling the token
 /// that it was started with and [`join`](SpeedHandle::join) end it in order.
+///
+/// When several processes share the partitions, this speaks for the shards of its own process only.
 #[derive(Debug)]
 pub struct SpeedHandle {
     inner: Arc<Inner>,
     monitor: AbortOnDropHandle<()>,
+    follower: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
     plan: Arc<Plan>,
-    ports: SpeedPorts,
-    config: Arc<SpeedConfig>,
-    programs: Vec<Arc<Program>>,
-    stop: CancellationToken,
-    shards: Mutex<BTreeMap<Shard, Running>>,
-}
-
-#[derive(Debug)]
-struct Running {
-    status: Arc<StatusCell>,
-    seal: watch::Sender<Offset>,
-    durable: watch::Receiver<Durable>,
-    task: Option<AbortOnDropHandle<()>>,
+    roster: Roster,
+    membership: Mutex<MembershipStatus>,
 }
 
 impl SpeedLayer {
-    /// Creates the topics of the plan's sources where they are missing, and starts a task for every partition.
-    /// While the log is not available this waits, trying again.
+    /// Creates the topics of the plan's sources where they are missing, joins the group, and from then on works on
+    /// the partitions that are assigned to this process. While the log is not available this waits, trying again.
     ///
     /// # Errors
     /// A value of the configuration out of its bounds, an expression of the plan that cannot be run, a topic
@@ -91,79 +106,88 @@ impl SpeedLayer {
             let compiled = Arc::clone(&plan);
             programs.push(Arc::new(compute(move || Program::new(&compiled, &source)).await??));
         }
-        let inner = Arc::new(Inner {
-            plan,
-            ports,
-            config: Arc::new(config),
-            programs,
-            stop: cancel,
-            shards: Mutex::new(BTreeMap::new()),
-        });
-        for program in &inner.programs {
-            let source = &program.source;
-            let spec =
-                TopicSpec { name: source.topic.clone(), partitions: source.partitions, retention: source.retention };
-            let context = inner.context(program, Shard::new(&source.name, 0));
-            let partitions = async {
-                context.retry("create topic", || inner.ports.log.ensure_topic(&spec)).await?;
-                context.retry("look up topic", || inner.ports.log.topic(&spec.name)).await
-            };
-            let info = tokio::select! {
-                info = partitions => info?,
-                () = inner.stop.cancelled() => return Err(stopped(&source.name)),
-            };
-            inner.observe(program, &info.partitions);
+        let roster = Roster::new(ports, config, programs, cancel);
+        let inner = Arc::new(Inner { plan, roster, membership: Mutex::default() });
+        for spec in inner.topics() {
+            tokio::select! {
+                made = inner.persist("create topic", || inner.roster.ports.log.ensure_topic(&spec)) => made?,
+                () = inner.roster.stop.cancelled() => return Err(stopped(&spec.name)),
+            }
+        }
+        let (told, assigned) = oneshot::channel();
+        let follower = AbortOnDropHandle::new(tokio::spawn(follow(Arc::clone(&inner), told)));
+        tokio::select! {
+            // Late, or never: it goes on without.
+            _ = tokio::time::timeout(FIRST_ASSIGNMENT, assigned) => {}
+            () = inner.roster.stop.cancelled() => {}
         }
         let monitor = AbortOnDropHandle::new(tokio::spawn(monitor(Arc::clone(&inner))));
-        Ok(SpeedHandle { inner, monitor })
+        Ok(SpeedHandle { inner, monitor, follower })
     }
 }
 
 impl Inner {
-    fn context(&self, program: &Arc<Program>, shard: Shard) -> Arc<Context> {
-        Arc::new(Context {
-            status: Arc::new(StatusCell::new(shard.clone())),
-            shard,
-            program: Arc::clone(program),
-            ports: self.ports.clone(),
-            config: Arc::clone(&self.config),
-        })
+    /// The topics that the layer needs.
+    fn topics(&self) -> Vec<TopicSpec> {
+        let sources = self.roster.programs.iter().map(|program| &program.source);
+        let sources = sources.map(|source| TopicSpec {
+            name: source.topic.clone(),
+            partitions: source.partitions,
+            retention: source.retention,
+        });
+        let changes: BTreeSet<&String> =
+            self.roster.programs.iter().flat_map(|p| &p.views).filter_map(|view| view.changes.as_ref()).collect();
+        let changes = changes.into_iter().map(|topic| TopicSpec {
+            name: topic.clone(),
+            partitions: 1,
+            retention: Some(CHANGES_RETENTION),
+        });
+        sources.chain(changes).collect()
     }
 
-    /// Takes note of how far the partitions of a source's topic go; starts the shards that are new.
-    fn observe(&self, program: &Arc<Program>, partitions: &BTreeMap<Partition, (Offset, Offset)>) {
-        let mut shards = self.shards.lock();
-        for (partition, (_, next)) in partitions {
-            let shard = Shard::new(&program.source.name, *partition);
-            if !shards.contains_key(&shard) && !self.stop.is_cancelled() {
-                shards.insert(shard.clone(), self.spawn(program, shard.clone()));
-            }
-            if let Some(running) = shards.get(&shard) {
-                running.status.update(|status| status.log_end = status.log_end.max(*next));
-                let status = running.status.get();
-                let labels = [("source", shard.source.clone()), ("partition", partition.to_string())];
-                metrics::gauge!("tideline_speed_lag_records", &labels).set(status.lag() as f64);
-            }
-        }
-    }
-
-    fn spawn(&self, program: &Arc<Program>, shard: Shard) -> Running {
-        let context = self.context(program, shard);
-        let (seal, wanted) = watch::channel(0);
-        let (done, durable) = watch::channel(Durable::default());
-        let status = Arc::clone(&context.status);
-        let controls = Controls { stop: self.stop.clone(), seal: wanted, durable: done };
-        let task = AbortOnDropHandle::new(tokio::spawn(supervise(context, controls)));
-        Running { status, seal, durable, task: Some(task) }
+    /// As [`persist`], told in the status of the membership.
+    async fn persist<T, F: Future<Output = PortResult<T>>>(
+        &self,
+        what: &'static str,
+        call: impl FnMut() -> F,
+    ) -> PortResult<T> {
+        let told = |failure: Option<String>| self.membership.lock().reason = failure;
+        let pause = |attempt| self.roster.config.pause(attempt, self.roster.ports.clock.now().0 as u64);
+        persist(what, call, pause, told).await
     }
 
     /// Looks up ends of topics.
     async fn look(&self) -> PortResult<()> {
-        for program in &self.programs {
-            let info = self.ports.log.topic(&program.source.topic).await?;
-            self.observe(program, &info.partitions);
+        for program in &self.roster.programs {
+            let info = self.roster.ports.log.topic(&program.source.topic).await?;
+            self.roster.observe(program, &info.partitions);
         }
         Ok(())
+    }
+
+    fn apply(&self, change: Rebalance) {
+        let text = |partitions: &[TopicPartition]| {
+            partitions.iter().map(|(topic, partition)| format!("{topic}/{partition}")).collect::<Vec<_>>().join(" ")
+        };
+        self.membership.lock().rebalances += 1;
+        let kind = match change {
+            Rebalance::Assigned(partitions) => {
+                tracing::info!(partitions = text(&partitions), "partitions assigned");
+                self.roster.assign(&partitions);
+                "assigned"
+            }
+            Rebalance::Revoked { partitions, handover } => {
+                tracing::info!(partitions = text(&partitions), "partitions revoked, ending in order");
+                self.roster.revoke(&partitions, handover);
+                "revoked"
+            }
+            Rebalance::Lost(partitions) => {
+                tracing::warn!(partitions = text(&partitions), "partitions lost, dropped where they stand");
+                self.roster.lose(&partitions);
+                "lost"
+            }
+        };
+        metrics::counter!("tideline_speed_rebalances_total", "kind" => kind).increment(1);
     }
 }
 
@@ -171,77 +195,108 @@ fn stopped(source: &str) -> SpeedError {
     SpeedError::Stopped { shard: Shard::new(source, 0), reason: "the speed layer is being stopped".to_owned() }
 }
 
-/// Looks up ends of topics and new partitions, again and again.
+/// Joins the group, and does what it says until the layer is stopped.
+async fn follow(inner: Arc<Inner>, told: oneshot::Sender<()>) {
+    let (ports, stop) = (&inner.roster.ports, &inner.roster.stop);
+    let topics = inner.roster.topics();
+    let mut told = Some(told);
+    let work = async {
+        inner.persist("join the group", || ports.membership.join(&topics)).await?;
+        inner.membership.lock().joined = true;
+        loop {
+            let change = inner.persist("follow the group", || ports.membership.next()).await?;
+            inner.apply(change);
+            if let Some(told) = told.take() {
+                // Who has not waited for it does not need it.
+                let _ = told.send(());
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        outcome = work => {
+            let outcome: PortResult<()> = outcome;
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the group refuses this process: what is assigned stays as it is");
+                inner.membership.lock().reason = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Looks up ends of topics, again and again.
 async fn monitor(inner: Arc<Inner>) {
     loop {
-        tokio::select! {
-            () = inner.stop.cancelled() => return,
-            () = tokio::time::sleep(inner.config.monitor_interval.to_std()) => {}
-        }
         if let Err(error) = inner.look().await {
             tracing::warn!(%error, "ends of topics could not be looked up");
+        }
+        tokio::select! {
+            () = inner.roster.stop.cancelled() => return,
+            () = tokio::time::sleep(inner.roster.config.monitor_interval.to_std()) => {}
         }
     }
 }
 
 impl SpeedHandle {
-    /// Waits until everything that the log held when this was called is visible in the views and is in Bronze.
+    /// Waits until everything that the log held when this was called is visible in the views and is in Bronze, as far
+    /// as this process works on it. What is assigned to other processes, or is given away meanwhile, is theirs to make
+    /// durable: where several share the partitions this does not speak for all.
     ///
     /// # Errors
     /// [`SpeedError::Stopped`] for a shard that does not go on; [`SpeedError::SealTimeout`] after
     /// [`SpeedConfig::seal_timeout`], with what each shard is waiting for; what the log answers.
     pub async fn seal(&self) -> Result<(), SpeedError> {
-        let timeout = self.inner.config.seal_timeout;
+        let timeout = self.inner.roster.config.seal_timeout;
         match tokio::time::timeout(timeout.to_std(), self.sealed()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(SpeedError::SealTimeout { timeout, waiting: self.waiting() }),
+            Err(_) => Err(SpeedError::SealTimeout { timeout, waiting: self.inner.roster.waiting() }),
         }
     }
 
     async fn sealed(&self) -> Result<(), SpeedError> {
-        let mut waits = Vec::new();
-        for program in &self.inner.programs {
-            let context = self.inner.context(program, Shard::new(&program.source.name, 0));
-            let info = context.retry("look up topic", || self.inner.ports.log.topic(&program.source.topic)).await?;
-            self.inner.observe(program, &info.partitions);
-            let shards = self.inner.shards.lock();
+        let roster = &self.inner.roster;
+        let mut targets = Vec::new();
+        for program in &roster.programs {
+            let look = || roster.ports.log.topic(&program.source.topic);
+            let info = self.inner.persist("look up topic", look).await?;
+            roster.observe(program, &info.partitions);
             for (partition, (_, next)) in &info.partitions {
                 let shard = Shard::new(&program.source.name, *partition);
-                let running = shards.get(&shard).ok_or_else(|| stopped(&shard.source))?;
-                running.seal.send_modify(|target| *target = (*target).max(*next));
-                waits.push((shard, *next, running.durable.clone(), Arc::clone(&running.status)));
+                // All are asked before one is waited for.
+                roster.seal(&shard, *next);
+                targets.push((shard, *next));
             }
         }
-        for (shard, next, mut durable, status) in waits {
-            let reached = durable.wait_for(|durable| durable.position >= next || durable.ended).await;
-            if !reached.is_ok_and(|durable| durable.position >= next) {
-                let reason = status.get().reason.unwrap_or_else(|| "it has been stopped".to_owned());
-                return Err(SpeedError::Stopped { shard, reason });
+        if roster.stop.is_cancelled() {
+            return Err(stopped(self.inner.plan.sources.first().map_or("", |source| &source.name)));
+        }
+        for (shard, target) in targets {
+            while let Some(mut sealing) = roster.seal(&shard, target) {
+                match sealing.wait().await {
+                    Ok(()) => break,
+                    // One that was given away and came back is waited for again.
+                    Err(_) if !roster.is_current(&sealing) => {}
+                    Err(reason) => return Err(SpeedError::Stopped { shard: sealing.shard, reason }),
+                }
             }
         }
         Ok(())
     }
 
-    /// Shards that a seal still waits for.
-    fn waiting(&self) -> Vec<String> {
-        let shards = self.inner.shards.lock();
-        let late = shards.iter().filter(|(_, running)| running.durable.borrow().position < *running.seal.borrow());
-        late.map(|(shard, running)| {
-            let status = running.status.get();
-            let reason = status.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{shard} is at {} of {}{reason}", running.durable.borrow().position, *running.seal.borrow())
-        })
-        .collect()
-    }
-
-    /// The status of every shard, sorted.
+    /// The status of every shard of this process, sorted.
     pub fn status(&self) -> Vec<ShardStatus> {
-        self.inner.shards.lock().values().map(|running| running.status.get()).collect()
+        self.inner.roster.status()
     }
 
-    /// Event-time progress of every view, in the plan's order. Idle shards do not hold a view back.
+    /// The place of this process in the group that shares the partitions.
+    pub fn membership(&self) -> MembershipStatus {
+        self.inner.membership.lock().clone()
+    }
+
+    /// Event-time progress of every view over the shards of this process, in the plan's order. Idle shards do not hold
+    /// a view back.
     pub fn watermarks(&self) -> Vec<ViewWatermark> {
-        let now = self.inner.ports.clock.now();
+        let now = self.inner.roster.ports.clock.now();
         let statuses = self.status();
         let of = |view: &tideline_common::plan::ViewPlan| {
             // Each source has a lateness and a patience of its own: both are applied here, and no more below.
@@ -263,8 +318,8 @@ impl SpeedHandle {
             .collect()
     }
 
-    /// From which offset on each partition of the log is still needed: what is not in Bronze yet. To be handed to
-    /// [`Log::expire`].
+    /// From which offset on each partition of the log is still needed by this process: what is not in Bronze yet. To be
+    /// handed to [`Log::expire`].
     pub fn keep_from(&self) -> BTreeMap<(String, Partition), Offset> {
         let mut keep = BTreeMap::new();
         for status in self.status() {
@@ -277,14 +332,14 @@ impl SpeedHandle {
         keep
     }
 
-    /// Waits until all shards have stopped: after the token was cancelled. A shard that has failed has stopped.
+    /// Waits until all shards have stopped, and leaves the group: after the token was cancelled. A shard that has failed
+    /// has stopped.
     pub async fn join(&self) {
-        loop {
-            let task = self.inner.shards.lock().values_mut().find_map(|running| running.task.take());
-            let Some(task) = task else { return };
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a shard's task ended by itself");
-            }
+        self.inner.roster.join().await;
+        match tokio::time::timeout(LEAVE, self.inner.roster.ports.membership.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "could not leave the group, which will miss this process"),
+            Err(_) => tracing::warn!(timeout = ?LEAVE, "leaving the group took too long, it will miss this process"),
         }
     }
 }
@@ -292,8 +347,7 @@ impl SpeedHandle {
 impl Drop for SpeedHandle {
     fn drop(&mut self) {
         self.monitor.abort();
-        for running in self.inner.shards.lock().values_mut() {
-            running.task = None;
-        }
+        self.follower.abort();
+        self.inner.roster.drop_all();
     }
 }

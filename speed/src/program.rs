@@ -1,10 +1,10 @@
 //! What is done to the records of one source: its transforms and views, compiled once, shared by its shards.
 
+use tideline_common::changes;
 use tideline_common::plan::{Plan, SourcePlan};
 use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_common::window::Window;
 use tideline_transform::{SourceTransform, TransformError, ViewTransform};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::dedupe::Horizon;
 
@@ -24,6 +24,8 @@ pub(crate) struct ViewProgram {
     pub(crate) schema: ViewSchema,
     pub(crate) window: Window,
     pub(crate) transform: ViewTransform,
+    /// The topic of its changes, if anyone wants them.
+    pub(crate) changes: Option<String>,
 }
 
 /// What is done to the records of one source.
@@ -35,8 +37,7 @@ pub(crate) struct Program {
     pub(crate) views: Vec<ViewProgram>,
     pub(crate) lookups: Vec<LookupSchema>,
     pub(crate) horizon: Horizon,
-    /// Hash of the versions of the source, its views and lookups, 16 hex digits: states of another fingerprint
-    /// are of another meaning.
+    /// [`Plan::version_of`] the source: states of another fingerprint are of another meaning.
     pub(crate) fingerprint: String,
 }
 
@@ -54,6 +55,7 @@ impl Program {
                         schema: ViewSchema::from(view),
                         window: view.window,
                         transform: ViewTransform::new(plan, &view.name)?,
+                        changes: changes::wanted(view).then(|| changes::topic(&view.name)),
                     });
                     views.len() - 1
                 };
@@ -68,17 +70,6 @@ impl Program {
                 tables.push(program);
             }
         }
-        let mut versions: Vec<(&str, &str)> = views
-            .iter()
-            .map(|v| (v.schema.name.as_str(), v.schema.version.as_str()))
-            .chain(lookups.iter().map(|l| (l.name.as_str(), l.version.as_str())))
-            .collect();
-        versions.sort_unstable();
-        let mut hash = Xxh3::new();
-        for text in [source.version.as_str()].into_iter().chain(versions.into_iter().flat_map(|(n, v)| [n, v])) {
-            hash.update(text.as_bytes());
-            hash.update(&[0]);
-        }
         Ok(Self {
             source: source.clone(),
             transform: SourceTransform::new(plan, &source.name)?,
@@ -86,7 +77,7 @@ impl Program {
             tables,
             views,
             lookups,
-            fingerprint: format!("{:016x}", hash.digest()),
+            fingerprint: plan.version_of(&source.name),
         })
     }
 }

@@ -1,24 +1,40 @@
 //! Where a shard stood: the newest checkpoint that can be trusted, or the beginning of Bronze, or of the log.
+//!
+//! Other processes may be at work on the shard meanwhile: one that ends late, or has not noticed that it was given
+//! away. What is found may therefore be older than what is there a moment later, never wrong: Bronze only grows, so it
+//! is looked at before the log.
 
 use tideline_common::plan::Start;
 use tideline_common::ports::PortError;
 use tideline_common::position::Offset;
+use tideline_transform::bronze::chain::ChainFile;
 
 use crate::SpeedError;
 use crate::context::Context;
 use crate::state::ShardState;
-use crate::{bronze, checkpoint};
+use crate::{bronze, checkpoint, start};
+
+/// How often it is looked again when what was found has vanished or been overtaken meanwhile.
+const LOOKS: u32 = 5;
 
 /// Where to go on.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) state: ShardState,
-    /// Bronze files to replay, from the one that holds the state's position on; none if Bronze ends there.
-    pub(crate) files: Vec<Offset>,
+    /// Files of Bronze, some of which are to be replayed from the state's position on; none if Bronze ends there.
+    pub(crate) files: Vec<ChainFile>,
     /// End of Bronze, or the state's position while there is none.
     pub(crate) end: Offset,
     /// Position of the checkpoint that this is from.
     pub(crate) checkpoint: Option<Offset>,
+}
+
+/// Files of Bronze, and where they end.
+#[derive(Debug)]
+struct Chain {
+    files: Vec<ChainFile>,
+    /// `None` without a file.
+    end: Option<Offset>,
 }
 
 /// Finds out where to go on.
@@ -26,45 +42,62 @@ pub(crate) struct Recovered {
 /// # Errors
 /// [`SpeedError::Gap`] and [`PortError::Corrupt`] when records are lost; what ports answer otherwise.
 pub(crate) async fn recover(context: &Context) -> Result<Recovered, SpeedError> {
+    let mut looks = 0;
+    loop {
+        let outcome = look(context).await;
+        looks += 1;
+        match outcome {
+            // Another process has compacted files, dropped checkpoints, or gone on while the log expired.
+            Err(SpeedError::Port(PortError::NotFound { .. }) | SpeedError::Gap { .. }) if looks < LOOKS => {
+                tokio::time::sleep(context.pause(looks)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn look(context: &Context) -> Result<Recovered, SpeedError> {
     let shard = &context.shard;
     let topic = &context.program.source.topic;
+    let found = checkpoint::find(context).await?;
+    let newest = checkpoint::load(context, &ours(&found, None)).await?;
+    let (mut chain, whole) = match newest.as_ref().and_then(|state| state.tail) {
+        Some(tail) => tail_of(context, tail).await?,
+        None => (whole_chain(context).await?, true),
+    };
+    let state = trusted(context, &found, newest, &chain).await?;
+    if state.is_none() && !whole {
+        // It starts anew, from the first file.
+        chain = whole_chain(context).await?;
+    }
+
     let info = context.retry("look up topic", || context.ports.log.topic(topic)).await?;
     let (log_first, log_next) = *info
         .partitions
         .get(&shard.partition)
         .ok_or_else(|| PortError::NotFound { what: format!("partition {} of topic {topic}", shard.partition) })?;
-
-    let mut files = bronze::files(context, None).await?;
-    let end = match files.last() {
-        Some(last) => Some(bronze::read(context, *last).await?.next),
-        None => None,
-    };
-    let found = checkpoint::find(context).await?;
-    let state = trusted(context, &found, end).await?;
     let checkpoint = state.as_ref().map(|state| state.position);
     let state = if let Some(state) = state {
         state
     } else {
-        let never_read = files.is_empty() && found.is_empty();
-        let start = match files.first() {
-            Some(first) => *first,
-            // Checkpoints without Bronze: the one that a start at the latest record leaves behind.
-            None => found.iter().map(|found| found.position).min().unwrap_or(match context.program.source.start {
-                Start::Earliest => log_first,
-                Start::Latest => log_next,
-            }),
+        let start = match chain.files.first() {
+            Some(file) => file.first,
+            None => {
+                // Checkpoints without Bronze: the one that a start at the latest record left behind in the past.
+                let first = match context.program.source.start {
+                    Start::Earliest => log_first,
+                    Start::Latest => log_next,
+                };
+                let proposed = found.iter().map(|found| found.position).min().unwrap_or(first);
+                start::settle(context, proposed).await?
+            }
         };
-        let state = ShardState::new(context.program.clone(), shard.clone(), start, context.config.max_late_groups);
-        tracing::info!(%shard, start, end, never_read, "starts without a checkpoint");
-        if never_read && context.program.source.start == Start::Latest {
-            // Where `latest` was must not move with the next start.
-            checkpoint::save(context, start, checkpoint::encode(&state).into()).await?;
-        }
-        state
+        tracing::info!(%shard, start, end = chain.end, "starts without a checkpoint");
+        ShardState::new(context.program.clone(), shard.clone(), start, context.config.max_late_groups)
     };
 
     let position = state.position;
-    let end = end.unwrap_or(position);
+    let end = chain.end.unwrap_or(position);
     if log_first > end {
         let between = "the log has expired them, and Bronze does not have them";
         return Err(SpeedError::Gap { shard: shard.clone(), from: end, to: log_first, between });
@@ -73,14 +106,35 @@ pub(crate) async fn recover(context: &Context) -> Result<Recovered, SpeedError> 
         let reason = format!("it ends at {log_next}, but records up to {end} have been read from it before");
         return Err(PortError::corrupt(format!("partition {} of topic {topic}", shard.partition), reason).into());
     }
-    if position < end {
-        let holder = files.partition_point(|first| *first <= position).saturating_sub(1);
-        files.drain(..holder);
-    } else {
+    let mut files = chain.files;
+    if position >= end {
         files.clear();
     }
     tracing::info!(%shard, position, end, log_next, files = files.len(), "recovered");
     Ok(Recovered { state, files, end, checkpoint })
+}
+
+/// Checkpoints of the plan that runs, newest first, those beyond `end` left out.
+fn ours(found: &[checkpoint::Found], end: Option<Offset>) -> Vec<checkpoint::Found> {
+    let within = |found: &&checkpoint::Found| found.ours && end.is_none_or(|end| found.position <= end);
+    found.iter().filter(within).cloned().collect()
+}
+
+async fn whole_chain(context: &Context) -> Result<Chain, SpeedError> {
+    let files = bronze::files(context, None).await?;
+    let end = bronze::end(context, &files).await?;
+    Ok(Chain { files, end })
+}
+
+/// The chain from the file that begins at `tail` on, without a look at the thousands before it; all of it, with true,
+/// if that file is not there.
+async fn tail_of(context: &Context, tail: Offset) -> Result<(Chain, bool), SpeedError> {
+    let files = bronze::files(context, Some(tail)).await?;
+    if files.first().is_some_and(|file| file.first == tail) {
+        let end = bronze::end(context, &files).await?;
+        return Ok((Chain { files, end }, false));
+    }
+    Ok((whole_chain(context).await?, true))
 }
 
 /// The state of the newest checkpoint that Bronze and the views are not behind of: a checkpoint is written after
@@ -88,15 +142,19 @@ pub(crate) async fn recover(context: &Context) -> Result<Recovered, SpeedError> 
 async fn trusted(
     context: &Context,
     found: &[checkpoint::Found],
-    end: Option<Offset>,
+    newest: Option<ShardState>,
+    chain: &Chain,
 ) -> Result<Option<ShardState>, SpeedError> {
-    let shard = &context.shard;
-    let ours = found.iter().filter(|found| found.ours);
-    let candidates: Vec<_> = ours.filter(|found| end.is_none_or(|end| found.position <= end)).cloned().collect();
+    let (shard, end) = (&context.shard, chain.end);
+    let candidates = ours(found, end);
     if candidates.len() < found.len() {
         tracing::warn!(%shard, end, ?found, "some checkpoints are of another plan, or beyond the end of Bronze");
     }
-    let Some(state) = checkpoint::load(context, &candidates).await? else {
+    let state = match newest {
+        Some(state) if end.is_some_and(|end| state.position > end) => checkpoint::load(context, &candidates).await?,
+        newest => newest,
+    };
+    let Some(state) = state else {
         return Ok(None);
     };
     if end.is_none() && state.position > state.start {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tideline_common::position::Offset;
+use tideline_common::watermark::Watermark;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,8 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::SpeedError;
 use crate::bronze::Buffer;
+use crate::changes::{self, Changes};
 use crate::checkpoint;
-use crate::commit::{self, Committed};
+use crate::commit::{self, Checkpoint, Checkpointed, Committed};
 use crate::context::{Context, compute};
 use crate::reader::{self, Input};
 use crate::recover::{Recovered, recover};
@@ -32,8 +34,10 @@ pub(crate) struct Durable {
 /// What a shard listens and talks to.
 #[derive(Debug)]
 pub(crate) struct Controls {
-    /// Ends it in order.
+    /// Ends it in order: the layer stops, or the partition goes to another process.
     pub(crate) stop: CancellationToken,
+    /// Ends the whole layer, and with it `stop`.
+    pub(crate) layer: CancellationToken,
     /// Everything before this offset is wanted in the views and in Bronze soon.
     pub(crate) seal: watch::Receiver<Offset>,
     pub(crate) durable: watch::Sender<Durable>,
@@ -43,19 +47,31 @@ pub(crate) struct Controls {
 pub(crate) async fn supervise(context: Arc<Context>, mut controls: Controls) {
     let mut attempt = 0;
     let stop = controls.stop.clone();
-    let timeout = context.config.shutdown_timeout.to_std();
+    let layer = controls.layer.clone();
     loop {
         context.status.begin(ShardCondition::Recovering, None);
         let began = Instant::now();
         let overdue = async {
             stop.cancelled().await;
-            tokio::time::sleep(timeout).await;
+            let config = &context.config;
+            let (what, timeout) = if layer.is_cancelled() {
+                ("shutdown", config.shutdown_timeout)
+            } else {
+                ("handover", config.handover_timeout)
+            };
+            tokio::time::sleep(timeout.to_std()).await;
+            what
         };
         let outcome = tokio::select! {
             outcome = run(&context, &mut controls) => outcome,
-            () = overdue => {
-                tracing::warn!(shard = %context.shard, ?timeout, "dropped where it stands: it has more to replay, and loses nothing");
-                context.status.begin(ShardCondition::Stopped, Some("the shutdown took too long".to_owned()));
+            what = overdue => {
+                tracing::warn!(
+                    shard = %context.shard,
+                    "the {what} took too long: dropped where it stands; there is more to replay, and nothing lost"
+                );
+                metrics::counter!("tideline_speed_dropped_total", "source" => context.shard.source.clone(), "what" => what)
+                    .increment(1);
+                context.status.begin(ShardCondition::Stopped, Some(format!("the {what} took too long")));
                 break;
             }
         };
@@ -100,9 +116,12 @@ struct Task<'a> {
     state: Option<Box<ShardState>>,
     buffer: Buffer,
     commit: Option<Commit>,
+    changes: Option<Changes>,
     /// Position of the last checkpoint.
     checkpointed: Offset,
     checkpointed_at: Instant,
+    /// Whether the last commit had to leave out its checkpoint.
+    withheld: bool,
     flushed_at: Instant,
     /// Whether the log had no more than the last batch.
     drained: bool,
@@ -130,10 +149,12 @@ async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), Spee
     let mut task = Task {
         context,
         durable: &controls.durable,
-        buffer: Buffer::new(state.position),
+        buffer: Buffer::new(state.position, state.tail),
         commit: None,
+        changes: Changes::start(context, state.position),
         checkpointed: checkpoint.unwrap_or(state.position),
         checkpointed_at: Instant::now(),
+        withheld: false,
         flushed_at: Instant::now(),
         drained: false,
         over: false,
@@ -147,6 +168,7 @@ async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), Spee
             biased;
             () = stop.cancelled() => break,
             outcome = finished(&mut task.commit) => task.committed(outcome)?,
+            error = changes::again(task.changes.as_mut()) => return Err(error),
             changed = controls.seal.changed(), if sealing => sealing = changed.is_ok(),
             input = inputs.recv(), if task.has_room() => match input {
                 Some(input) => task.take(input?).await?,
@@ -234,10 +256,13 @@ impl Task<'_> {
                 let started = std::time::Instant::now();
                 let count = records.len() as u64;
                 let work = move |state: &mut ShardState| {
-                    let rejections = state.apply(&records, next)?;
-                    Ok::<_, SpeedError>((records, rejections, state.bytes()))
+                    let applied = state.apply(&records, next)?;
+                    Ok::<_, SpeedError>((records, applied, state.bytes()))
                 };
-                let (records, rejections, bytes) = self.compute(work).await??;
+                let (records, applied, bytes) = self.compute(work).await??;
+                self.context.spent("transform", applied.transform);
+                self.context.spent("merge", applied.merge);
+                let rejections = applied.rejections;
                 let labels = self.context.labels();
                 metrics::counter!("tideline_speed_records_total", &labels).increment(count);
                 for rejection in &rejections {
@@ -302,21 +327,29 @@ impl Task<'_> {
         let started = std::time::Instant::now();
         let now = self.context.ports.clock.now();
         let flush = self.compute(move |state| state.take_flush(now)).await?;
+        self.context.spent("take flush", started.elapsed());
         let views = &self.context.ports.views;
+        let writing = std::time::Instant::now();
         self.context.retry("write views", || views.write(&flush, now)).await?;
+        self.context.spent("write views", writing.elapsed());
         self.flushed_at = Instant::now();
+        let progress = flush.progress.clone();
         let panes: usize = flush.panes.iter().map(|view| view.panes.len()).sum();
         let labels = self.context.labels();
         metrics::counter!("tideline_speed_flushed_panes_total", &labels).increment(panes as u64);
         metrics::histogram!("tideline_speed_flush_seconds", &labels).record(started.elapsed().as_secs_f64());
-        self.context.status.update(|status| status.flushed = flush.progress.position);
+        self.context.status.update(|status| status.flushed = progress.position);
         // Written only now, so that the gauge never runs ahead of what can be seen.
-        if let Some(highest) = flush.progress.highest {
+        if let Some(highest) = progress.highest {
             let watermark = highest.minus(self.context.program.source.lateness);
             metrics::gauge!("tideline_speed_watermark_seconds", &labels).set(watermark.0 as f64 / 1e6);
         }
-        metrics::counter!("tideline_speed_late_total", &labels).absolute(flush.progress.late);
-        metrics::counter!("tideline_speed_duplicates_total", &labels).absolute(flush.progress.duplicates);
+        metrics::counter!("tideline_speed_late_total", &labels).absolute(progress.late);
+        metrics::counter!("tideline_speed_duplicates_total", &labels).absolute(progress.duplicates);
+        if let Some(changes) = &self.changes {
+            let watermark = Watermark { highest: progress.highest, last_appended: progress.last_appended };
+            changes.add(self.context, flush, watermark).await?;
+        }
         Ok(())
     }
 
@@ -325,10 +358,17 @@ impl Task<'_> {
         if self.state()?.is_dirty() {
             self.flush().await?;
         }
-        let bytes =
-            if with_checkpoint { Some(self.compute(|state| checkpoint::encode(state)).await?.into()) } else { None };
+        let tail = self.buffer.tail(self.position());
+        let checkpoint = if with_checkpoint {
+            let encoding = std::time::Instant::now();
+            let bytes = self.compute(move |state| checkpoint::encode(state, tail)).await?.into();
+            self.context.spent("encode checkpoint", encoding.elapsed());
+            Some(Checkpoint { bytes, changes: self.changes.as_ref().map(Changes::appended) })
+        } else {
+            None
+        };
         let taken = self.buffer.take(self.position());
-        let commit = commit::run(Arc::clone(self.context), taken, bytes);
+        let commit = commit::run(Arc::clone(self.context), taken, checkpoint);
         self.commit = Some(AbortOnDropHandle::new(tokio::spawn(commit)));
         Ok(())
     }
@@ -337,14 +377,19 @@ impl Task<'_> {
     fn committed(&mut self, outcome: Result<Committed, SpeedError>) -> Result<(), SpeedError> {
         match outcome? {
             Committed::Done { position, checkpoint } => {
-                if checkpoint {
+                let made = checkpoint == Checkpointed::Made;
+                if made {
                     self.checkpointed = position;
+                }
+                if checkpoint != Checkpointed::Unasked {
+                    // One that was withheld is tried again an interval later.
                     self.checkpointed_at = Instant::now();
                 }
+                self.withheld = checkpoint == Checkpointed::Withheld;
                 let now = self.context.ports.clock.now();
                 self.context.status.update(|status| {
                     status.bronze = position;
-                    if checkpoint {
+                    if made {
                         status.checkpoint = Some(position);
                         status.checkpoint_at = Some(now);
                     }
@@ -361,11 +406,16 @@ impl Task<'_> {
 
     /// Ends in order: flush, Bronze, checkpoint.
     async fn finish(mut self) -> Result<(), SpeedError> {
+        let mut tried = false;
         loop {
             if self.commit.is_some() {
                 let outcome = finished(&mut self.commit).await;
                 self.committed(outcome)?;
+            } else if tried && self.withheld {
+                // There is more to replay then.
+                break;
             } else if self.can_commit() && self.position() > self.checkpointed {
+                tried = true;
                 self.commit(true).await?;
             } else {
                 break;

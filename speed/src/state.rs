@@ -4,6 +4,7 @@
 //! the plan), whatever the batches they came in; this is what makes a replay harmless.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tideline_common::ports::{Flush, LookupRows, LookupSchema, PaneFlush, Progress};
 use tideline_common::position::{Offset, Shard};
@@ -48,6 +49,8 @@ pub(crate) struct ShardState {
     pub(crate) position: Offset,
     /// Where the shard began: the first file of its Bronze chain.
     pub(crate) start: Offset,
+    /// First offset of the Bronze file that ends at the position of the checkpoint that this comes from, if known.
+    pub(crate) tail: Option<Offset>,
     pub(crate) watermark: Watermark,
     pub(crate) counters: Counters,
     /// One per view of the program.
@@ -58,6 +61,17 @@ pub(crate) struct ShardState {
     /// Position of the last flush that was taken.
     flushed: Option<Offset>,
     measured: Measure,
+}
+
+/// What taking in records gave.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Those that cannot be read.
+    pub(crate) rejections: Vec<Rejection>,
+    /// Time spent on making rows and states of them.
+    pub(crate) transform: Duration,
+    /// Time spent on merging the states.
+    pub(crate) merge: Duration,
 }
 
 /// When memory was measured last, as it takes a pass over all groups.
@@ -85,6 +99,7 @@ impl ShardState {
             shard,
             position: start,
             start,
+            tail: None,
             watermark: Watermark::default(),
             counters: Counters::default(),
             views,
@@ -95,11 +110,12 @@ impl ShardState {
         }
     }
 
-    /// Takes in records, in offset order, after which the position is `next`. Returns those that cannot be read.
+    /// Takes in records, in offset order, after which the position is `next`.
     ///
     /// # Errors
     /// When an expression of the plan cannot be evaluated; the state is then not to be used any more.
-    pub(crate) fn apply(&mut self, records: &[Record], next: Offset) -> Result<Vec<Rejection>, SpeedError> {
+    pub(crate) fn apply(&mut self, records: &[Record], next: Offset) -> Result<Applied, SpeedError> {
+        let (began, mut merge) = (Instant::now(), Duration::ZERO);
         let program = Arc::clone(&self.program);
         let decoded = program.transform.decode(self.shard.partition, records)?;
         self.counters.records += records.len() as u64;
@@ -141,9 +157,10 @@ impl ShardState {
                 }
                 for at in &table.views {
                     let states = program.views[*at].transform.speed_states(&table.name, &frame)?;
-                    let view = &mut self.views[*at];
+                    let (view, merging) = (&mut self.views[*at], Instant::now());
                     view.panes.merge(&states.on_time);
                     self.counters.late += view.late.merge(&states.late, next);
+                    merge += merging.elapsed();
                 }
                 for at in &table.lookups {
                     let schema = &program.lookups[*at];
@@ -162,7 +179,8 @@ impl ShardState {
                 reason: rejected.reason.to_string(),
             })
         };
-        Ok(decoded.rejected.iter().filter_map(reject).collect())
+        let rejections = decoded.rejected.iter().filter_map(reject).collect();
+        Ok(Applied { rejections, transform: began.elapsed().saturating_sub(merge), merge })
     }
 
     /// Highest event time so far, `i64::MIN` before the first row.
@@ -200,7 +218,7 @@ impl ShardState {
     }
 
     /// Progress as of now.
-    pub(crate) const fn progress(&self, now: Timestamp) -> Progress {
+    pub(crate) fn progress(&self, now: Timestamp) -> Progress {
         Progress {
             position: self.position,
             highest: self.watermark.highest,
@@ -210,6 +228,7 @@ impl ShardState {
             rejected: self.counters.rejected,
             duplicates: self.counters.duplicates,
             late: self.counters.late,
+            version: self.program.fingerprint.clone(),
         }
     }
 

@@ -181,3 +181,42 @@ async fn dead_letters_can_be_listed() {
     assert_eq!(dead_letter::list(&*ports.objects, Some("events"), 1).await.unwrap().len(), 1);
     assert!(dead_letter::list(&*ports.objects, Some("other"), 10).await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_cannot_be_appended_hold_back_checkpoints_only() {
+    let all = payloads(120, 24);
+    let world = World::with(&all[..60]);
+    let process = world.start(&plan(1), config(), &Faults::none()).await;
+    process.faults.full(Some("log append"));
+    world.push(0, &all[60..]);
+    process.until("in Bronze", |s| s[0].bronze == 120 && s[0].flushed == 120).await;
+    let status = process.handle.status().remove(0);
+    assert_eq!(status.condition, ShardCondition::Paused);
+    assert!(status.reason.unwrap().contains("append changes"));
+    assert!(status.checkpoint < Some(120));
+    process.faults.full(None);
+    process.until("checkpointed", |s| s[0].checkpoint == Some(120)).await;
+    assert_eq!(process.end().await[0].restarts, 0);
+    assert_eq!(world.outcome(1), reference(&all).await);
+    world.check_changes(&plan(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_were_given_up_are_made_again() {
+    let all = payloads(200, 25);
+    let world = World::with(&all[..20]);
+    let little = SpeedConfig { max_change_bytes: 10_000, ..config() };
+    let process = world.start(&plan(1), little, &Faults::none()).await;
+    process.handle.seal().await.unwrap();
+    process.faults.full(Some("log append"));
+    for part in all[20..].chunks(20) {
+        world.push(0, part);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.until("in Bronze", |s| s[0].bronze == 200).await;
+    process.faults.full(None);
+    process.until("made again", |s| s[0].restarts == 1 && s[0].checkpoint == Some(200)).await;
+    process.end().await;
+    assert_eq!(world.outcome(1), reference(&all).await);
+    world.check_changes(&plan(1));
+}

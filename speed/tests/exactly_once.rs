@@ -64,12 +64,16 @@ proptest! {
 }
 
 /// The port calls of a shard.
-const CALLS: [&str; 11] = [
+const CALLS: [&str; 15] = [
     "log ensure_topic",
     "log topic",
     "log read",
+    "log append",
     "log commit_hint",
+    "membership join",
+    "membership next",
     "objects list",
+    "objects list_after",
     "objects get",
     "objects put_if_absent",
     "objects delete",
@@ -103,6 +107,7 @@ async fn with_fault(payloads: &[Bytes], faults: &Arc<Faults>) -> (Outcome, bool)
         world.push(0, &payloads[fed..]);
         world.run(&plan(1), config()).await;
     }
+    world.check_changes(&plan(1));
     (world.outcome(1), killed)
 }
 
@@ -146,7 +151,7 @@ async fn killed_again_and_again() {
     let all = payloads(120, 3);
     let expected = reference(&all).await;
     let world = World::with(&all);
-    for round in 0..66 {
+    for round in 0..6 * CALLS.len() {
         let faults = Faults::at(CALLS[round % CALLS.len()], round / CALLS.len(), When::Before, Act::Kill);
         let run = async {
             let process = world.start(&plan(1), config(), &faults).await;

@@ -69,3 +69,29 @@ pub trait Analytics: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> PortResult<LookupRows>;
 }
+
+/// What a load did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Loaded {
+    /// Files taken in; those that were there already are not counted.
+    pub files: u64,
+    /// Rows of them.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// A store of analytics that must be told of a published version before it can answer from it, such as a database.
+///
+/// The lake is the truth: a version is published there first, and loaded here after. Until it is, readers of this
+/// store are given the version before ([`Analytics::current`] of the same store). A load that fails or is cut off
+/// anywhere leaves what was readable readable, and is made good by the next one.
+#[async_trait]
+pub trait Publication: Send + Sync + std::fmt::Debug {
+    /// Takes in what `manifest` names and is not there yet, and makes the version readable, at once and whole.
+    /// Loading a version again changes nothing; a version older than the loaded one is not made current.
+    async fn load(&self, manifest: &Manifest) -> PortResult<Loaded>;
+
+    /// Drops what none of `kept` needs. Returns the number of files dropped.
+    async fn collect(&self, kept: &[Arc<Manifest>]) -> PortResult<u64>;
+}

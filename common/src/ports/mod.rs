@@ -4,15 +4,20 @@
 mod analytics;
 mod clock;
 mod log;
+mod membership;
 mod objects;
+mod sql;
 mod views;
 
-pub use analytics::{Analytics, ReportPage, ReportQuery};
+pub use analytics::{Analytics, Loaded, Publication, ReportPage, ReportQuery};
 pub use clock::{Clock, ManualClock};
 pub use log::{Appended, Log, ReadRequest, TopicInfo, TopicSpec};
+pub use membership::{Handover, Membership, Rebalance, Release, TopicPartition};
 pub use objects::{Created, Location, ObjectInfo, Objects};
+pub use sql::SqlEngine;
 pub use views::{
-    Flush, KeySelector, LookupRows, LookupSchema, PaneFlush, PanePage, PaneQuery, Progress, SpeedViews, ViewSchema,
+    Flush, KeySelector, LookupRows, LookupSchema, PaneFlush, PanePage, PaneQuery, Progress, ShardPanes, SpeedViews,
+    ViewSchema,
 };
 
 /// What a port answers with when it cannot do its work.

@@ -128,6 +128,10 @@ pub struct Progress {
     pub duplicates: u64,
     /// Rows left to batch because no window that holds them was open.
     pub late: u64,
+    /// Version of what the shard computes, [`Plan::version_of`](crate::plan::Plan::version_of) its source: progress of
+    /// another version says nothing of this one's rows. Empty in what was written before there were versions.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// Changed panes of one view.
@@ -189,6 +193,15 @@ pub struct PanePage {
     pub more_after: Option<Key>,
 }
 
+/// Panes of one shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardPanes {
+    /// Whose.
+    pub shard: Shard,
+    /// Its rows, in any order; a (key, pane) appears once.
+    pub panes: StateBatch,
+}
+
 /// The store of the speed layer.
 ///
 /// Contract: rows are absolute ("the state of this pane from this shard as of offset N"): a flush with a lower
@@ -217,6 +230,16 @@ pub trait SpeedViews: Send + Sync + std::fmt::Debug {
         to: Timestamp,
         now: Timestamp,
     ) -> PortResult<StateBatch>;
+
+    /// As [`panes_between`](SpeedViews::panes_between), told apart by shard: what a copy begins from that is then kept
+    /// up by changes, which are absolute per shard. Each shard appears once; one without rows is left out.
+    async fn shards_between(
+        &self,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>>;
 
     /// The newest rows of a key, newest first, at most `limit`.
     async fn rows(&self, lookup: &LookupSchema, key: &Key, limit: usize, now: Timestamp) -> PortResult<LookupRows>;

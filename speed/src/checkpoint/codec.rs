@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! "TIDECKPT"  8 bytes
-//! version     1 byte, now 1
+//! version     1 byte, now 2
 //! shard       text source | varint partition
 //! fingerprint text, of the plan of the shard
 //! position    varint | start varint
+//! tail        first offset of the Bronze file that ends at the position: 0, or 1 and varint (from version 2 on)
 //! watermark   highest, last appended: each 0, or 1 and zigzag varint
 //! counters    varints: records, rejected, duplicates, late
 //! dedupe      varint n | n × (16 bytes | zigzag varint)
@@ -16,7 +17,7 @@
 
 use std::sync::Arc;
 
-use tideline_common::position::Shard;
+use tideline_common::position::{Offset, Shard};
 use tideline_common::state::{CodecError, Reader, StateBatch, write_bytes, write_signed, write_varint};
 use tideline_common::time::Timestamp;
 
@@ -24,7 +25,7 @@ use crate::program::Program;
 use crate::state::{Counters, ShardState};
 
 const MAGIC: &[u8; 8] = b"TIDECKPT";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are not a checkpoint of this shard.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +44,8 @@ pub(crate) enum DecodeError {
     Codec(#[from] CodecError),
 }
 
-/// The state as a checkpoint.
-pub(crate) fn encode(state: &ShardState) -> Vec<u8> {
+/// The state as a checkpoint. `tail`: first offset of the Bronze file that ends at its position.
+pub(crate) fn encode(state: &ShardState, tail: Option<Offset>) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
@@ -53,6 +54,10 @@ pub(crate) fn encode(state: &ShardState) -> Vec<u8> {
     write_bytes(state.program.fingerprint.as_bytes(), &mut out);
     write_varint(state.position, &mut out);
     write_varint(state.start, &mut out);
+    out.push(u8::from(tail.is_some()));
+    if let Some(tail) = tail {
+        write_varint(tail, &mut out);
+    }
     write_time(state.watermark.highest, &mut out);
     write_time(state.watermark.last_appended, &mut out);
     let counters = state.counters;
@@ -93,7 +98,7 @@ pub(crate) fn decode(
 ) -> Result<ShardState, DecodeError> {
     let mut reader = Reader::new(check(bytes)?);
     let version = reader.byte()?;
-    if version != VERSION {
+    if version == 0 || version > VERSION {
         return Err(DecodeError::Version(version));
     }
     let source = reader.text()?.to_owned();
@@ -107,8 +112,10 @@ pub(crate) fn decode(
     }
     let position = reader.varint()?;
     let start = reader.varint()?;
+    let tail = if version >= 2 && reader.byte()? != 0 { Some(reader.varint()?) } else { None };
     let mut state = ShardState::new(Arc::clone(program), shard.clone(), start, max_late_groups);
     state.position = position;
+    state.tail = tail;
     state.watermark.highest = read_time(&mut reader)?;
     state.watermark.last_appended = read_time(&mut reader)?;
     state.counters = Counters {
@@ -163,6 +170,7 @@ mod tests {
             topic: "s".to_owned(),
             partitions: 1,
             retention: None,
+            retain_bronze: None,
             start: Start::Earliest,
             columns: vec![Field { name: "at".to_owned(), ty: Type::Int }],
             required: Vec::new(),
@@ -200,17 +208,18 @@ mod tests {
 
     #[test]
     fn a_state_comes_back() {
-        let bytes = encode(&state());
+        let bytes = encode(&state(), Some(650));
         let read = decode(&bytes, &program("1"), &Shard::new("s", 3), 10).unwrap();
         assert_eq!((read.position, read.start, read.counters), (700, 5, state().counters));
+        assert_eq!(read.tail, Some(650));
         assert_eq!((read.watermark, read.dedupe.len()), (state().watermark, 20));
         assert!(!read.is_dirty());
-        assert_eq!(encode(&read), bytes);
+        assert_eq!(encode(&read, read.tail), bytes);
     }
 
     #[test]
     fn what_is_damaged_or_of_another_is_refused() {
-        let bytes = encode(&state());
+        let bytes = encode(&state(), None);
         let (program, shard) = (program("1"), Shard::new("s", 3));
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
@@ -222,8 +231,8 @@ mod tests {
         assert_eq!(error(&program, &Shard::new("s", 4)), DecodeError::Shard(shard.clone()));
         assert_eq!(error(&super::tests::program("2"), &shard), DecodeError::Plan);
         let mut newer = bytes[..bytes.len() - 4].to_vec();
-        newer[8] = 2;
+        newer[8] = VERSION + 1;
         newer.extend_from_slice(&crc32fast::hash(&newer).to_le_bytes());
-        assert_eq!(decode(&newer, &program, &shard, 10).unwrap_err(), DecodeError::Version(2));
+        assert_eq!(decode(&newer, &program, &shard, 10).unwrap_err(), DecodeError::Version(VERSION + 1));
     }
 }

@@ -19,7 +19,8 @@ use crate::state::ShardState;
 /// Folder of the checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-fn folder(shard: &Shard) -> String {
+/// Folder of what belongs to a shard.
+pub(crate) fn folder(shard: &Shard) -> String {
     format!("{CHECKPOINTS}/{}/{}", shard.source, shard.partition)
 }
 
@@ -48,12 +49,19 @@ pub(crate) async fn find(context: &Context) -> PortResult<Vec<Found>> {
 }
 
 /// The state of the newest of `candidates` that can be read. What is damaged is reported and counted.
+///
+/// # Errors
+/// `NotFound` when one that was found is gone, and none after it can be read: another process has written newer ones.
 pub(crate) async fn load(context: &Context, candidates: &[Found]) -> Result<Option<ShardState>, SpeedError> {
+    let mut gone = None;
     for found in candidates {
         let bytes = match context.retry("read checkpoint", || context.ports.objects.get(&found.path)).await {
             Ok(bytes) => bytes,
             // Another writer has dropped it since.
-            Err(error) if is_absent(&error) => continue,
+            Err(error) if is_absent(&error) => {
+                gone = Some(error);
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         let (program, shard, most) = (context.program.clone(), context.shard.clone(), context.config.max_late_groups);
@@ -63,7 +71,7 @@ pub(crate) async fn load(context: &Context, candidates: &[Found]) -> Result<Opti
             Err(error) => damaged(context, &found.path, &error.to_string()),
         }
     }
-    Ok(None)
+    gone.map_or(Ok(None), |error| Err(error.into()))
 }
 
 fn damaged(context: &Context, path: &str, reason: &str) {

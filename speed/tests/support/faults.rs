@@ -22,6 +22,8 @@ pub enum Act {
     Kill,
     /// The call answers with an error that may pass.
     Fail,
+    /// The process stands still: this call and all that come after it wait until it is resumed.
+    Pause,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +31,7 @@ struct State {
     calls: BTreeMap<&'static str, usize>,
     at: Option<(&'static str, usize, When, Act)>,
     dead: bool,
+    paused: bool,
     full: Option<&'static str>,
 }
 
@@ -37,6 +40,8 @@ struct State {
 pub struct Faults {
     state: Mutex<State>,
     died: Notify,
+    paused: Notify,
+    resumed: Notify,
 }
 
 impl Faults {
@@ -66,6 +71,19 @@ impl Faults {
         self.died.notified().await;
     }
 
+    /// Ends when the process stands still.
+    pub async fn paused(&self) {
+        self.paused.notified().await;
+    }
+
+    /// Lets a process that stands still go on.
+    pub fn resume(&self) {
+        let mut state = self.state.lock();
+        state.at = None;
+        state.paused = false;
+        self.resumed.notify_waiters();
+    }
+
     /// A call: what it does is done between the two points where something may happen.
     pub async fn call<T>(&self, name: &'static str, work: impl Future<Output = PortResult<T>>) -> PortResult<T> {
         let call = {
@@ -91,10 +109,27 @@ impl Faults {
                 state.dead = true;
                 self.died.notify_one();
             }
-            if state.dead { Some(Act::Kill) } else { act }
+            if act == Some(Act::Pause) && !state.paused {
+                state.paused = true;
+                self.paused.notify_one();
+            }
+            if state.dead {
+                Some(Act::Kill)
+            } else if state.paused {
+                Some(Act::Pause)
+            } else {
+                act
+            }
         };
         match act {
             Some(Act::Kill) => std::future::pending().await,
+            Some(Act::Pause) => loop {
+                let resumed = self.resumed.notified();
+                if !self.state.lock().paused {
+                    return Ok(());
+                }
+                resumed.await;
+            },
             Some(Act::Fail) => Err(PortError::unavailable("a port", "injected")),
             None => Ok(()),
         }

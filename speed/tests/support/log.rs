@@ -58,6 +58,16 @@ impl MemoryLog {
         self.came.notify_waiters();
     }
 
+    /// Payloads of a partition.
+    pub fn payloads(&self, topic: &str, partition: Partition) -> Vec<Bytes> {
+        self.topics.lock()[topic][partition as usize].records.iter().map(|record| record.payload.clone()).collect()
+    }
+
+    /// Partitions of a topic.
+    pub fn partitions(&self, topic: &str) -> std::ops::Range<Partition> {
+        0..self.topics.lock().get(topic).map_or(0, |parts| parts.len() as Partition)
+    }
+
     /// Drops the records before `first`.
     pub fn expire_before(&self, topic: &str, partition: Partition, first: Offset) {
         let mut topics = self.topics.lock();
@@ -120,8 +130,14 @@ impl Log for FaultyLog {
         self.1.call("log topic", async { self.0.info(name) }).await
     }
 
-    async fn append(&self, _: &str, _: Vec<NewRecord>, _: Timestamp) -> PortResult<Appended> {
-        Err(PortError::invalid("append", "tests push"))
+    async fn append(&self, topic: &str, records: Vec<NewRecord>, now: Timestamp) -> PortResult<Appended> {
+        let work = async {
+            let payloads: Vec<Bytes> = records.into_iter().map(|record| record.payload).collect();
+            self.0.info(topic)?;
+            self.0.push(topic, 0, &payloads, now);
+            Ok(Appended::new())
+        };
+        self.1.call("log append", work).await
     }
 
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {

@@ -4,6 +4,7 @@
 
 pub mod faults;
 pub mod log;
+pub mod membership;
 pub mod objects;
 pub mod plan;
 pub mod views;
@@ -12,8 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tideline_common::changes::{self, Change};
 use tideline_common::plan::Plan;
-use tideline_common::ports::ManualClock;
+use tideline_common::ports::{ManualClock, ViewSchema};
+use tideline_common::position::Shard;
 use tideline_common::record::Record;
 use tideline_common::time::{Span, Timestamp};
 use tideline_speed::{ShardStatus, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts, dead_letter};
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use faults::Faults;
 use log::{FaultyLog, MemoryLog};
+use membership::{FaultyMembership, Script};
 use objects::{FaultyObjects, MemoryObjects};
 use views::{Contents, FaultyViews, MemoryViews};
 
@@ -76,8 +80,13 @@ impl World {
     }
 
     pub fn ports(&self, faults: &Arc<Faults>) -> SpeedPorts {
+        self.ports_of(faults, &Script::everything(&self.log))
+    }
+
+    pub fn ports_of(&self, faults: &Arc<Faults>, script: &Arc<Script>) -> SpeedPorts {
         SpeedPorts {
             log: Arc::new(FaultyLog(self.log.clone(), faults.clone())),
+            membership: Arc::new(FaultyMembership(script.clone(), faults.clone())),
             objects: Arc::new(FaultyObjects(self.objects.clone(), faults.clone())),
             views: Arc::new(FaultyViews(self.views.clone(), faults.clone())),
             clock: Arc::new(ManualClock::new(Timestamp(2_000_000))),
@@ -85,9 +94,20 @@ impl World {
     }
 
     pub async fn start(&self, plan: &Plan, config: SpeedConfig, faults: &Arc<Faults>) -> Process {
+        self.start_as(plan, config, faults, &Script::everything(&self.log)).await
+    }
+
+    /// A process that works on what the script says.
+    pub async fn start_as(
+        &self,
+        plan: &Plan,
+        config: SpeedConfig,
+        faults: &Arc<Faults>,
+        script: &Arc<Script>,
+    ) -> Process {
         let stop = CancellationToken::new();
         let plan = Arc::new(plan.clone());
-        let handle = SpeedLayer::start(plan, self.ports(faults), config, stop.clone()).await.unwrap();
+        let handle = SpeedLayer::start(plan, self.ports_of(faults, script), config, stop.clone()).await.unwrap();
         Process { handle, stop, faults: faults.clone() }
     }
 
@@ -105,6 +125,36 @@ impl World {
         let dead = dead.iter().flat_map(|path| dead_letter::decode(path, &self.objects.read(path)).unwrap());
         let dead = dead.map(|d| (d.shard.partition, d.offset, d.kind, d.raw, d.key)).collect();
         Outcome { views: self.views.contents(), bronze, dead }
+    }
+
+    /// Whether the topic of changes tells what the view holds: per shard, key and pane the states of the highest position,
+    /// and of every shard how far it has come.
+    pub fn check_changes(&self, plan: &Plan) {
+        let view = ViewSchema::from(plan.view(plan::CHANGING).unwrap());
+        let mut panes: BTreeMap<_, (u64, Vec<u8>)> = BTreeMap::new();
+        let mut positions: BTreeMap<Shard, u64> = BTreeMap::new();
+        for payload in self.log.payloads(&changes::topic(&view.name), 0) {
+            let Some(change) = Change::decode(&payload, &view).unwrap() else { continue };
+            let position = positions.entry(change.shard.clone()).or_default();
+            *position = change.position.max(*position);
+            for row in 0..change.panes.len() {
+                let key = (change.shard.clone(), change.panes.keys.get(row).to_vec(), change.panes.panes[row].0);
+                let mut bytes = Vec::new();
+                change.panes.write_states(row, &mut bytes);
+                let told = panes.entry(key).or_default();
+                if change.position >= told.0 {
+                    *told = (change.position, bytes);
+                }
+            }
+        }
+        let name = format!("{}@{}", view.name, view.version);
+        let contents = self.views.contents();
+        let held = contents.panes.into_iter().filter(|(key, _)| key.0 == name && key.1 == "panes");
+        let held: BTreeMap<_, _> = held.map(|(key, states)| ((key.2, key.3, key.4), states)).collect();
+        let told: BTreeMap<_, _> = panes.into_iter().map(|(key, (_, states))| (key, states)).collect();
+        assert!(told == held, "changes tell {} panes, the view holds {}", told.len(), held.len());
+        let progress = contents.progress.into_iter().map(|(shard, progress)| (shard, progress.position));
+        assert_eq!(positions, progress.collect());
     }
 
     /// Records of the Bronze chain, which has neither a hole nor an overlap.

@@ -10,6 +10,9 @@ use tideline_common::window::Window;
 
 use super::{SOURCE, TOPIC};
 
+/// The view that has a ranking, and therefore a topic of changes.
+pub const CHANGING: &str = "sliding";
+
 fn field(name: &str, ty: Type) -> Field {
     Field { name: name.to_owned(), ty }
 }
@@ -44,7 +47,8 @@ fn view(name: &str, size: i64, slide: i64) -> ViewPlan {
         sources: vec![SOURCE.to_owned()],
         retain_speed: None,
         retain_batch: None,
-        top: Vec::new(),
+        // Its changes are wanted.
+        top: if name == CHANGING { vec!["amount".to_owned()] } else { Vec::new() },
         version: "0123456789abcdef".to_owned(),
     }
 }
@@ -62,6 +66,7 @@ pub fn plan(partitions: u32) -> Plan {
             topic: TOPIC.to_owned(),
             partitions,
             retention: None,
+            retain_bronze: None,
             start: Start::Earliest,
             columns: columns.iter().map(|(name, ty)| field(name, *ty)).collect(),
             required: Vec::new(),
@@ -80,6 +85,7 @@ pub fn plan(partitions: u32) -> Plan {
             columns: table_columns.map(table_column).to_vec(),
             filter: None,
             partition_by: Vec::new(),
+            retain_silver: None,
             version: "7000000000000007".to_owned(),
         }],
         views: vec![view("sliding", 30, 10), view("tumbling", 60, 60)],

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tideline_common::key::Key;
 use tideline_common::ports::{
-    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortError, PortResult, Progress, SpeedViews, ViewSchema,
+    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortError, PortResult, Progress, ShardPanes, SpeedViews,
+    ViewSchema,
 };
 use tideline_common::position::Shard;
 use tideline_common::state::StateBatch;
@@ -127,6 +128,16 @@ impl SpeedViews for FaultyViews {
     }
 
     async fn panes_between(&self, _: &ViewSchema, _: Timestamp, _: Timestamp, _: Timestamp) -> PortResult<StateBatch> {
+        not_here()
+    }
+
+    async fn shards_between(
+        &self,
+        _: &ViewSchema,
+        _: Timestamp,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>> {
         not_here()
     }
 
