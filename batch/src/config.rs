@@ -6,18 +6,44 @@ use tideline_common::time::Span;
 use crate::error::BatchError;
 use crate::schedule::check_schedule;
 
+/// What computes Gold from Silver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// Polars, in this process.
+    #[default]
+    Polars,
+    /// The `ClickHouse` of section `[analytics]`, which reads Silver from the object store by itself. A view that it
+    /// cannot compute stays with Polars; the run says which, and why.
+    ClickHouse,
+}
+
 /// How the batch layer works. Every field has a default; unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
     /// When runs begin: cron with six fields (second first), UTC. An empty text: only on demand.
     pub schedule: String,
+    /// What computes Gold from Silver.
+    pub engine: EngineKind,
     /// Bronze files that are read and decoded at the same time.
     pub parallelism: usize,
     /// Records that are decoded together, about: a single Bronze file is never cut.
     pub unit_records: usize,
     /// Size of the Bronze files that are decoded together, in stored (compressed) bytes, about.
     pub unit_bytes: u64,
+    /// Whether Bronze to Silver is shared with other processes of this role, through the object store alone.
+    pub share: bool,
+    /// Records of one unit of a shared run, about: what a process that is killed costs.
+    pub share_records: u64,
+    /// Stored bytes of the Bronze files of one unit of a shared run, about.
+    pub share_bytes: u64,
+    /// How long a process has a unit of a shared run for itself; then another may do it again.
+    #[serde(deserialize_with = "span")]
+    pub lease: Span,
+    /// How often a process looks for units to do, or for what others have done.
+    #[serde(deserialize_with = "span")]
+    pub share_poll: Span,
     /// Silver rows are written when those in memory reach this many bytes.
     pub chunk_bytes: usize,
     /// Deduplication keys in memory, at most, about; beyond, they are read again from their files.
@@ -41,6 +67,14 @@ pub struct BatchConfig {
     /// alone for this long: it may belong to a run in progress.
     #[serde(deserialize_with = "span")]
     pub grace: Span,
+    /// Size of the files that small Bronze files are joined to, in stored bytes, about; 0: none are joined.
+    pub bronze_join_bytes: u64,
+    /// Records of such a file, about.
+    pub bronze_join_records: u64,
+    /// So many neighbours are joined even when they do not fill a file.
+    pub bronze_join_files: usize,
+    /// The newest files of each chain of Bronze, which are neither joined nor dropped.
+    pub bronze_keep_newest: usize,
     /// Finished runs that are remembered.
     pub history: usize,
     /// (key, pane) groups per page that [`verify`](crate::BatchLayer::reconcile) asks of the speed views.
@@ -57,10 +91,14 @@ impl BatchConfig {
     /// # Errors
     /// [`BatchError::Config`] with the key that is out of its bounds, [`BatchError::Schedule`].
     pub fn check(&self) -> Result<(), BatchError> {
-        let positive: [(&'static str, bool); 13] = [
+        let positive: [(&'static str, bool); 20] = [
             ("parallelism", self.parallelism > 0),
             ("unit_records", self.unit_records > 0),
             ("unit_bytes", self.unit_bytes > 0),
+            ("share_records", self.share_records > 0),
+            ("share_bytes", self.share_bytes > 0),
+            ("lease", self.lease.0 > 0),
+            ("share_poll", self.share_poll.0 > 0),
             ("chunk_bytes", self.chunk_bytes > 0),
             ("seen_keys", self.seen_keys > 0),
             ("gold_rows", self.gold_rows > 0),
@@ -68,6 +106,9 @@ impl BatchConfig {
             ("bucket", self.bucket.0 > 0),
             ("max_partitions", self.max_partitions > 0),
             ("keep_versions", self.keep_versions > 0),
+            ("bronze_join_records", self.bronze_join_records > 0),
+            ("bronze_join_files", self.bronze_join_files > 1),
+            ("bronze_keep_newest", self.bronze_keep_newest > 0),
             ("history", self.history > 0),
             ("verify_page", self.verify_page > 0),
             ("compact_files", self.compact_files > 0),
@@ -86,9 +127,15 @@ impl Default for BatchConfig {
     fn default() -> Self {
         Self {
             schedule: "0 */5 * * * *".to_owned(),
+            engine: EngineKind::Polars,
             parallelism: 2,
             unit_records: 20_000,
             unit_bytes: 8 << 20,
+            share: false,
+            share_records: 1_000_000,
+            share_bytes: 256 << 20,
+            lease: Span(5 * Span::MINUTE.0),
+            share_poll: Span(Span::SECOND.0 / 2),
             chunk_bytes: 256 << 20,
             seen_keys: 4_000_000,
             gold_rows: 5_000_000,
@@ -99,6 +146,10 @@ impl Default for BatchConfig {
             compact_rows: 100_000,
             keep_versions: 10,
             grace: Span::HOUR,
+            bronze_join_bytes: 32 << 20,
+            bronze_join_records: 500_000,
+            bronze_join_files: 8,
+            bronze_keep_newest: 8,
             history: 100,
             verify_page: 50_000,
             tolerance: 1e-9,
@@ -125,6 +176,10 @@ mod tests {
     fn absent_keys_have_defaults_and_unknown_ones_fail() {
         let config: BatchConfig = serde_json::from_str(r#"{"bucket": "6h", "keep_versions": 3}"#).unwrap();
         assert_eq!((config.bucket, config.keep_versions, config.parallelism), (Span(6 * Span::HOUR.0), 3, 2));
+        assert_eq!(config.engine, EngineKind::Polars);
+        let config: BatchConfig = serde_json::from_str(r#"{"engine": "clickhouse"}"#).unwrap();
+        assert_eq!(config.engine, EngineKind::ClickHouse);
+        assert!(serde_json::from_str::<BatchConfig>(r#"{"engine": "spark"}"#).is_err());
         assert!(serde_json::from_str::<BatchConfig>(r#"{"buckets": "6h"}"#).is_err());
         assert!(serde_json::from_str::<BatchConfig>(r#"{"bucket": "soon"}"#).is_err());
         assert!(serde_json::from_str::<BatchConfig>(r#"{"bucket": "0s"}"#).is_err());

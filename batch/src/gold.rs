@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use polars::prelude::{DataType, TimeUnit, col, lit};
 use tideline_common::manifest::{TableFiles, TimedFile, ViewFiles};
-use tideline_common::plan::{EVENT_TIME, ViewPlan};
+use tideline_common::plan::{EVENT_TIME, Plan, ViewPlan};
 use tideline_common::ports::ViewSchema;
 use tideline_common::state::{StateBatch, StateTable};
 use tideline_common::time::{Span, Timestamp};
@@ -39,6 +39,8 @@ pub struct GoldCounts {
     pub carried: u64,
     /// (key, pane) groups written.
     pub groups: u64,
+    /// Buckets that new rows fall into, and that stay as they are: retention has dropped Silver of them.
+    pub frozen: u64,
 }
 
 /// The Gold files of a view (its boundary is set later).
@@ -58,11 +60,25 @@ pub(crate) async fn recompute(
         files: Vec::new(),
     };
     let horizon = horizon(view, tables, bucket);
+    let mut counts = GoldCounts::default();
+    let mut complete = complete_from(view, tables, bucket);
     let ranges = match before.filter(|before| before.plan == view.version) {
         Some(before) => {
             // A file written with other buckets: the buckets it lies in are computed again.
             for file in before.files.iter().filter(|file| file.min_time.floor(bucket) != file.max_time.floor(bucket)) {
-                touched.extend(starts(file.min_time.floor(bucket), file.max_time, bucket));
+                let from = file.min_time.floor(bucket);
+                match complete {
+                    // Not all of them could be: it stays whole.
+                    Some(complete_from) if from < complete_from => {
+                        complete = Some(complete_from.max(file.max_time.floor(bucket).plus(bucket)));
+                    }
+                    _ => touched.extend(starts(from, file.max_time, bucket)),
+                }
+            }
+            if let Some(complete) = complete {
+                let all = touched.len();
+                touched.retain(|start| *start >= complete);
+                counts.frozen = (all - touched.len()) as u64;
             }
             let kept = before.files.iter().filter(|file| {
                 let start = file.min_time.floor(bucket);
@@ -73,9 +89,18 @@ pub(crate) async fn recompute(
         }
         None => spans(view, tables, bucket),
     };
-    let mut counts = GoldCounts { carried: after.files.len() as u64, ..GoldCounts::default() };
+    counts.carried = after.files.len() as u64;
+    if counts.frozen > 0 {
+        tracing::warn!(
+            view = view.name,
+            buckets = counts.frozen,
+            "late rows fall into time of which Silver is dropped"
+        );
+        metrics::counter!("tideline_batch_frozen_buckets_total", "view" => view.name.clone()).increment(counts.frozen);
+    }
+    let least = horizon.max(complete);
     for range in ranges {
-        let start = horizon.map_or(range.start, |horizon| range.start.max(horizon));
+        let start = least.map_or(range.start, |least| range.start.max(least));
         let mut pending = vec![start..range.end];
         while let Some(range) = pending.pop() {
             if range.start >= range.end {
@@ -104,6 +129,30 @@ pub(crate) async fn recompute(
 /// Bucket starts from `first` (one of them) to that of `last`.
 fn starts(first: Timestamp, last: Timestamp, bucket: Span) -> impl Iterator<Item = Timestamp> {
     std::iter::successors(Some(first), move |start| Some(start.plus(bucket))).take_while(move |start| *start <= last)
+}
+
+/// The first bucket of which all Silver rows are there, when retention has dropped some.
+pub(crate) fn complete_from(view: &ViewPlan, tables: &BTreeMap<String, TableFiles>, bucket: Span) -> Option<Timestamp> {
+    let tables = view.tables.iter().filter_map(|table| tables.get(table)?.complete_from);
+    // The bucket that it lies in has lost its beginning.
+    tables
+        .max()
+        .map(|complete| if complete.floor(bucket) == complete { complete } else { complete.floor(bucket).plus(bucket) })
+}
+
+/// Drops Silver files of which every row is older than the table keeps them, counted from its newest event time.
+pub(crate) fn retain_silver(plan: &Plan, tables: &mut BTreeMap<String, TableFiles>) {
+    for (name, table) in tables {
+        let Some(retain) = plan.table(name).and_then(|plan| plan.retain_silver) else { continue };
+        let Some(newest) = table.files.iter().map(|file| file.max_time).max() else { continue };
+        let horizon = newest.minus(retain);
+        let before = table.files.len();
+        table.files.retain(|file| file.max_time >= horizon);
+        if table.files.len() < before {
+            tracing::info!(table = name, files = before - table.files.len(), %horizon, "old Silver is no longer kept");
+            table.complete_from = table.complete_from.max(Some(horizon));
+        }
+    }
 }
 
 /// The first bucket that is kept, when the view forgets.
@@ -172,6 +221,16 @@ async fn states_between(
             .map(|file| file.path.as_str())
             .collect();
         if overlapping.is_empty() {
+            continue;
+        }
+        if let Some(sql) = &context.engines.sql
+            && let Some(statements) = sql.statements(&view.name, range)
+        {
+            for statement in statements {
+                if statement.table == *name {
+                    sql.states(context, view, statement, &overlapping, range, &mut table_states).await?;
+                }
+            }
             continue;
         }
         let time = |time: Timestamp| lit(time.0).cast(DataType::Datetime(TimeUnit::Microseconds, None));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use polars::io::HiveOptions;
+use polars::io::cloud::CloudOptions;
 use polars::prelude::{
     Column as Series, DataFrame, DataType, IntoLazy, LazyFrame, ParquetCompression, ParquetReader, ParquetWriter,
     PlRefPath, ScanArgsParquet, ScanSources, SerReader, StatisticsOptions, TimeUnit,
@@ -27,49 +28,59 @@ pub(crate) struct Lake {
 impl Lake {
     /// A scan over files of one schema; `schema` is that of no rows when there are no files.
     ///
-    /// Objects that are no files of this machine are fetched first: what Polars would read lazily is then in
-    /// memory.
+    /// Files of this machine and objects of an S3 store are read by Polars where they lie: only the columns, row
+    /// groups and rows that the query needs. Any other object is fetched first and is then whole in memory.
     pub(crate) async fn scan<'a>(
         &self,
         files: impl IntoIterator<Item = &'a str>,
         schema: &[Field],
     ) -> Result<LazyFrame, BatchError> {
-        let mut paths: Vec<PlRefPath> = Vec::new();
-        let mut remote: Vec<&str> = Vec::new();
+        let mut local: Vec<PlRefPath> = Vec::new();
+        let mut cloud: Vec<PlRefPath> = Vec::new();
+        let mut cloud_options = None;
+        let mut scans = Vec::new();
+        // Collected first: an iterator of closures held across a wait makes futures that cannot be sent.
+        let files: Vec<&str> = files.into_iter().collect();
         for file in files {
             match self.objects.location(file) {
                 Location::File(path) => {
-                    paths
+                    local
                         .push(PlRefPath::try_from_pathbuf(path).map_err(BatchError::frame(format!("path of {file}")))?);
                 }
-                Location::S3 { .. } | Location::Url(_) => remote.push(file),
+                Location::S3 { url, options } => {
+                    let path = PlRefPath::new(url);
+                    if cloud_options.is_none() {
+                        // One lake, one store: what the first needs, all need.
+                        let options = CloudOptions::from_untyped_config(path.scheme(), options);
+                        cloud_options = Some(options.map_err(BatchError::frame("options of the lake"))?);
+                    }
+                    cloud.push(path);
+                }
+                Location::Url(_) => scans.push(self.read(file).await?.lazy()),
             }
         }
-        if paths.is_empty() && remote.is_empty() {
-            return Ok(empty(schema).lazy());
-        }
-        let mut scans = Vec::new();
-        if !paths.is_empty() {
+        for (paths, cloud_options) in [(local, None), (cloud, cloud_options)] {
+            if paths.is_empty() {
+                continue;
+            }
+            // Folders name partition columns, but the files hold them too: nothing is taken from paths.
             let args = ScanArgsParquet {
                 hive_options: HiveOptions::new_disabled(),
                 glob: false,
                 cache: false,
+                cloud_options,
                 ..ScanArgsParquet::default()
             };
-            scans.push(
-                LazyFrame::scan_parquet_sources(ScanSources::Paths(paths.into_iter().collect()), args)
-                    .map_err(BatchError::frame("scan"))?,
-            );
+            let scan = LazyFrame::scan_parquet_sources(ScanSources::Paths(paths.into_iter().collect()), args);
+            scans.push(scan.map_err(BatchError::frame("scan"))?);
         }
-        for file in remote {
-            scans.push(self.read(file).await?.lazy());
+        match scans.len() {
+            0 => Ok(empty(schema).lazy()),
+            1 => Ok(scans.remove(0)),
+            _ => {
+                polars::prelude::concat(scans, polars::prelude::UnionArgs::default()).map_err(BatchError::frame("scan"))
+            }
         }
-        if scans.len() == 1
-            && let Some(scan) = scans.pop()
-        {
-            return Ok(scan);
-        }
-        polars::prelude::concat(scans, polars::prelude::UnionArgs::default()).map_err(BatchError::frame("scan"))
     }
 
     /// A whole file.

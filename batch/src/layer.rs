@@ -9,19 +9,22 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::Plan;
-use tideline_common::ports::{Clock, Objects};
+use tideline_common::ports::{Clock, Objects, Publication, SqlEngine};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::BatchConfig;
+use crate::config::{BatchConfig, EngineKind};
 use crate::context::{Context, Engines};
+use crate::engine::GoldEngine;
 use crate::error::BatchError;
 use crate::lake::Lake;
+use crate::load::Loader;
 use crate::manifests::Manifests;
 use crate::publish;
 use crate::registry::{Registry, RunId, RunReport, RunState, RunStatus, Stage};
+use crate::silver::Worker;
 use crate::through::through;
-use crate::{gold, reports, silver};
+use crate::{bronze, gold, reports, silver};
 
 /// How often a run that lost the race for its version is begun again.
 const ATTEMPTS: usize = 3;
@@ -33,6 +36,10 @@ pub struct BatchPorts {
     pub objects: Arc<dyn Objects>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// A store of analytics that must be told of each version; `None` when readers read the lake.
+    pub publication: Option<Arc<dyn Publication>>,
+    /// The database that computes Gold when `batch.engine` asks for one.
+    pub sql: Option<Arc<dyn SqlEngine>>,
 }
 
 type Hook = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -48,6 +55,7 @@ pub struct BatchLayer {
     /// Held by the run that works: there is one at a time.
     gate: Arc<tokio::sync::Mutex<()>>,
     hook: Mutex<Option<Hook>>,
+    loader: Loader,
     pub(crate) stop: CancellationToken,
     pub(crate) skipped: AtomicU64,
     /// The version that this layer published last; 0 before the first.
@@ -67,10 +75,19 @@ impl BatchLayer {
     /// The batch layer of `plan`.
     ///
     /// # Errors
-    /// When an expression of the plan cannot be compiled.
+    /// When an expression of the plan cannot be compiled, or the configuration asks for an engine that is not there.
     pub fn new(plan: Arc<Plan>, ports: BatchPorts, config: BatchConfig) -> Result<Self, BatchError> {
+        let sql = match (config.engine, ports.sql) {
+            (EngineKind::Polars, _) => None,
+            (EngineKind::ClickHouse, Some(engine)) => Some(engine),
+            (EngineKind::ClickHouse, None) => {
+                let reason = "`clickhouse` needs analytics.kind = \"clickhouse\" and a lake on S3";
+                return Err(BatchError::Config { key: "engine", reason });
+            }
+        };
+        let stop = CancellationToken::new();
         Ok(Self {
-            engines: Arc::new(Engines::new(plan)?),
+            engines: Arc::new(Engines::new(plan, sql)?),
             lake: Lake { objects: Arc::clone(&ports.objects) },
             clock: ports.clock,
             manifests: Manifests::new(ports.objects),
@@ -78,7 +95,8 @@ impl BatchLayer {
             config: Arc::new(config),
             gate: Arc::default(),
             hook: Mutex::default(),
-            stop: CancellationToken::new(),
+            loader: Loader { publication: ports.publication, stop: stop.clone() },
+            stop,
             skipped: AtomicU64::new(0),
             published: tokio::sync::watch::Sender::new(0),
         })
@@ -104,8 +122,8 @@ impl BatchLayer {
         &self.manifests
     }
 
-    /// Tells the version that this layer publishes, by a run or a rollback, as soon as it can be read; 0 before the
-    /// first.
+    /// Tells the version that this layer publishes, by a run or a rollback, as soon as it can be read (when there is a
+    /// store of analytics: as soon as that has taken it in, or has failed to); 0 before the first.
     pub fn published(&self) -> tokio::sync::watch::Receiver<u64> {
         self.published.subscribe()
     }
@@ -116,11 +134,30 @@ impl BatchLayer {
     /// # Errors
     /// See [`BatchError`]; the version published before stays.
     pub async fn run(&self) -> Result<RunReport, BatchError> {
+        self.run_from(Origin::Published).await
+    }
+
+    /// Makes Silver, Gold and reports anew from Bronze alone, and publishes them as a new version when all is done:
+    /// until then, and whenever this is cut off, the version published before is the one that is read. What a run is
+    /// when it is told to forget.
+    ///
+    /// # Errors
+    /// [`BatchError::Lossy`] when retention has dropped a part of Bronze, so that the new version would lack what the
+    /// published one has; with `lossy` it is made all the same. Otherwise as [`run`](Self::run).
+    pub async fn rebuild(&self, lossy: bool) -> Result<RunReport, BatchError> {
+        let dropped = bronze::dropped(self.lake.objects.as_ref(), &self.engines.plan).await?;
+        if !dropped.is_empty() && !lossy && self.manifests.current().await?.is_some() {
+            return Err(BatchError::Lossy { dropped: dropped.join(", ") });
+        }
+        self.run_from(Origin::Nothing).await
+    }
+
+    async fn run_from(&self, origin: Origin) -> Result<RunReport, BatchError> {
         let mut attempt = 1;
         loop {
             let id = self.new_id();
             self.registry.add(id.clone(), self.clock.now());
-            match self.run_as(&id, None).await {
+            match self.run_as(&id, None, origin).await {
                 Err(BatchError::LostRace { version }) if attempt < ATTEMPTS => {
                     tracing::warn!(version, attempt, "another writer was first: running again");
                     attempt += 1;
@@ -137,7 +174,7 @@ impl BatchLayer {
         if new {
             let (layer, id) = (Arc::clone(self), id.clone());
             tokio::spawn(async move {
-                if let Err(BatchError::LostRace { .. }) = layer.run_as(&id, None).await {
+                if let Err(BatchError::LostRace { .. }) = layer.run_as(&id, None, Origin::Published).await {
                     // The run itself has failed, and says so; its work is done by a new one.
                     let again = layer.run().await;
                     tracing::debug!(ok = again.is_ok(), "ran again after a lost race");
@@ -170,7 +207,8 @@ impl BatchLayer {
     }
 
     /// Publishes the content of an older version again, as a new one. Its positions come with it: the next run
-    /// takes in again what came after them.
+    /// takes in again what came after them. A store of analytics that fails to take it in is told again by the next
+    /// run.
     ///
     /// # Errors
     /// [`BatchError::NoVersion`] when it is not kept, [`BatchError::LostRace`] when another writer publishes.
@@ -181,9 +219,29 @@ impl BatchLayer {
         let now = self.clock.now();
         let next = Manifest { version: taken + 1, run: publish::run_id(now), published_at: now, ..old };
         self.manifests.publish(&next).await?;
+        // Logged and counted where it failed.
+        let _ = self.loader.load(&next).await;
         self.published.send_replace(next.version);
         tracing::info!(version = next.version, of = version, "rolled back");
         Ok(next)
+    }
+
+    /// Works on what the runs of other processes share (`batch.share`), until `cancel` or [`shutdown`](Self::shutdown).
+    /// It publishes nothing, and may be ended at any time: what it was at is done again by another.
+    pub async fn work(&self, cancel: CancellationToken) {
+        let context = Context::new(
+            Arc::clone(&self.engines),
+            self.lake.clone(),
+            Arc::clone(&self.config),
+            publish::run_id(self.clock.now()),
+            Arc::clone(&self.clock),
+            self.stop.clone(),
+        );
+        let worker = Worker::of(&context);
+        tokio::select! {
+            () = worker.help(&cancel) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
 
     /// Begins a run unless one works: what a tick of the schedule does.
@@ -192,7 +250,7 @@ impl BatchLayer {
             let id = self.new_id();
             self.registry.add(id.clone(), self.clock.now());
             // Logged and counted where it failed; the next tick is the retry.
-            let _ = self.run_as(&id, Some(gate)).await;
+            let _ = self.run_as(&id, Some(gate), Origin::Published).await;
         } else {
             self.skipped.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("tideline_batch_skipped_ticks_total").increment(1);
@@ -204,7 +262,12 @@ impl BatchLayer {
         RunId(publish::run_id(self.clock.now()))
     }
 
-    async fn run_as(&self, id: &RunId, gate: Option<OwnedMutexGuard<()>>) -> Result<RunReport, BatchError> {
+    async fn run_as(
+        &self,
+        id: &RunId,
+        gate: Option<OwnedMutexGuard<()>>,
+        origin: Origin,
+    ) -> Result<RunReport, BatchError> {
         // Also when this future is dropped or panics, the registry learns that the run has ended.
         let mut ended = Ended { layer: self, id, done: false };
         let _gate = match gate {
@@ -216,7 +279,7 @@ impl BatchLayer {
             run.state = RunState::Running;
             run.started_at = Some(started);
         });
-        let result = self.execute(id).await;
+        let result = self.execute(id, origin).await;
         ended.done = true;
         let finished = self.clock.now();
         let outcome = match &result {
@@ -251,7 +314,7 @@ impl BatchLayer {
         self.registry.update(id, |run| run.stage = Some(stage));
     }
 
-    async fn execute(&self, id: &RunId) -> Result<RunReport, BatchError> {
+    async fn execute(&self, id: &RunId, origin: Origin) -> Result<RunReport, BatchError> {
         let mut report = RunReport { run: id.0.clone(), ..RunReport::default() };
         let mut clock = StageClock::new();
         if self.stop.is_cancelled() {
@@ -267,14 +330,18 @@ impl BatchLayer {
         }
         clock.done(Stage::Seal, &mut report);
 
-        let (base, taken) = self.manifests.newest().await?;
-        let base = base.unwrap_or_default();
+        let (published, taken) = self.manifests.newest().await?;
+        let published = published.unwrap_or_default();
+        let base = match origin {
+            Origin::Published => published.clone(),
+            Origin::Nothing => Manifest::default(),
+        };
         let context = Context::new(
             Arc::clone(&self.engines),
             self.lake.clone(),
             Arc::clone(&self.config),
             id.0.clone(),
-            self.clock.now(),
+            Arc::clone(&self.clock),
             self.stop.clone(),
         );
         self.enter(id, Stage::Silver);
@@ -288,9 +355,15 @@ impl BatchLayer {
             let before = base.views.get(&view.name).filter(|before| before.plan == view.version);
             let touched = silver.touched.of(&view.name);
             let (mut files, counts) = gold::recompute(&context, view, before, &silver.tables, touched).await?;
-            let published = before.and_then(|before| before.through);
-            files.through = through(context.plan(), view, &silver.sources, context.now, published);
+            // Also of a version that is made anew: a boundary that readers have seen holds.
+            let before = published.views.get(&view.name).filter(|before| before.plan == view.version);
+            let boundary = before.and_then(|before| before.through);
+            files.through = through(context.plan(), view, &silver.sources, context.now, boundary);
             report.gold.insert(view.name.clone(), counts);
+            if counts.recomputed > 0 {
+                let engine = context.engines.sql.as_ref().map(|sql| sql.choice(&view.name));
+                report.engines.insert(view.name.clone(), engine.unwrap_or(GoldEngine::Polars { reason: None }));
+            }
             report.through.insert(view.name.clone(), files.through);
             views.insert(view.name.clone(), files);
         }
@@ -307,6 +380,8 @@ impl BatchLayer {
             reports: BTreeMap::new(),
         };
         (next.reports, report.reports) = reports::make(&context, &base, &next).await?;
+        // After all that is made of Silver: this version has used what the next will not have.
+        gold::retain_silver(context.plan(), &mut next.tables);
         clock.done(Stage::Reports, &mut report);
 
         self.enter(id, Stage::Publish);
@@ -318,11 +393,13 @@ impl BatchLayer {
         // After a damaged manifest, also what is the same is published: it is the newest again.
         if same && base.version > 0 && base.version == taken {
             report.version = base.version;
+            // The run before may have failed to.
+            self.load(id, &base, &mut report, &mut clock).await;
+            self.tend_bronze(id, &context, &mut report, &mut clock).await;
             return Ok(report);
         }
         next.published_at = self.clock.now();
         self.manifests.publish(&next).await?;
-        self.published.send_replace(next.version);
         for (view, files) in &next.views {
             if let Some(through) = files.through {
                 metrics::gauge!("tideline_batch_through_seconds", "view" => view.clone()).set(through.0 as f64 / 1e6);
@@ -331,10 +408,15 @@ impl BatchLayer {
         report.published = Some(next.version);
         report.version = next.version;
         clock.done(Stage::Publish, &mut report);
+        self.load(id, &next, &mut report, &mut clock).await;
+        self.published.send_replace(next.version);
 
         self.enter(id, Stage::Collect);
         match publish::collect(&self.lake, &self.manifests, &self.config, next.published_at).await {
-            Ok(deleted) => report.deleted = deleted,
+            Ok(collected) => {
+                report.deleted = collected.deleted;
+                report.warnings.extend(self.loader.collect(&collected.kept).await.err());
+            }
             Err(error) => {
                 // The version is published; what was left lying is found by the next run.
                 tracing::warn!(%error, "old files could not be deleted");
@@ -342,8 +424,41 @@ impl BatchLayer {
             }
         }
         clock.done(Stage::Collect, &mut report);
+        self.tend_bronze(id, &context, &mut report, &mut clock).await;
         Ok(report)
     }
+
+    /// Joins small files of Bronze, and drops what retention does not keep. What fails is done by the next run.
+    async fn tend_bronze(&self, id: &RunId, context: &Context, report: &mut RunReport, clock: &mut StageClock) {
+        self.enter(id, Stage::Bronze);
+        match bronze::maintain(context, &self.manifests).await {
+            Ok(counts) => report.bronze = counts,
+            Err(error) => report.warnings.push(format!("Bronze could not be tended: {error}")),
+        }
+        clock.done(Stage::Bronze, report);
+    }
+
+    /// Tells the store of analytics, if there is one.
+    async fn load(&self, id: &RunId, manifest: &Manifest, report: &mut RunReport, clock: &mut StageClock) {
+        if self.loader.publication.is_none() {
+            return;
+        }
+        self.enter(id, Stage::Load);
+        match self.loader.load(manifest).await {
+            Ok(loaded) => report.loaded = loaded,
+            Err(warning) => report.warnings.push(warning),
+        }
+        clock.done(Stage::Load, report);
+    }
+}
+
+/// What a run goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The published version.
+    Published,
+    /// Bronze alone.
+    Nothing,
 }
 
 struct Ended<'a> {

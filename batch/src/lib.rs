@@ -3,7 +3,9 @@
 //! # Layout
 //! - [`BatchLayer`] (`layer`): one run after the other; `registry`: which runs there were; `schedule`: when they begin
 //! - a run: `chain` (what Bronze has beyond the positions) → `silver` (rows, deduplicated) → `gold` (states) →
-//!   `through` (the boundary) → `reports` → [`Manifests`] (publication) → `publish` (deletion of what is old)
+//!   `through` (the boundary) → `reports` → [`Manifests`] (publication) → `load` (a store of analytics takes it in) → `publish` (deletion
+//!   of what is old)
+//! - `engine`: Gold by Polars or by a database; [`sql`]: the plan as statements for that database
 //! - [`reconcile`]: what speed served, compared with Gold
 //! - `lake`, `hive`, `compact`: Parquet files, their folders, small ones joined · `context`: what a run works with
 //!
@@ -29,15 +31,18 @@
 //! ports are all it writes through. It never reads the wall clock but through the `Clock` port, and has no code
 //! for any one aggregate, view or pipeline.
 
+mod bronze;
 mod chain;
 mod compact;
 mod config;
 mod context;
+mod engine;
 mod error;
 mod gold;
 mod hive;
 mod lake;
 mod layer;
+mod load;
 mod manifests;
 mod publish;
 pub mod reconcile;
@@ -45,9 +50,12 @@ mod registry;
 mod reports;
 mod schedule;
 mod silver;
+pub mod sql;
 mod through;
 
-pub use config::BatchConfig;
+pub use bronze::BronzeCounts;
+pub use config::{BatchConfig, EngineKind};
+pub use engine::GoldEngine;
 pub use error::BatchError;
 pub use gold::GoldCounts;
 pub use layer::{BatchLayer, BatchPorts};

@@ -11,6 +11,7 @@
 //! next collection finds.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tideline_common::manifest::Manifest;
 use tideline_common::ports::PortError;
@@ -33,12 +34,25 @@ pub fn files_of(manifest: &Manifest) -> impl Iterator<Item = &str> {
 
 /// When the run that wrote `path` began; `None` for a file that no run wrote.
 fn began(path: &str) -> Option<Timestamp> {
-    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    let name = match path.strip_prefix("silver/_runs/") {
+        // A shared run: its folder has the name.
+        Some(rest) => rest,
+        None => path.rsplit_once('/').map_or(path, |(_, name)| name),
+    };
     let ulid = Ulid::from_string(name.get(..26)?).ok()?;
     Some(Timestamp::from_millis(i64::try_from(ulid.timestamp_ms()).ok()?))
 }
 
-/// Deletes old versions and the files that none needs. Returns the number of objects deleted.
+/// What a collection did.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// Objects deleted.
+    pub(crate) deleted: u64,
+    /// The versions that are left, newest first.
+    pub(crate) kept: Vec<Arc<Manifest>>,
+}
+
+/// Deletes old versions and the files that none needs.
 ///
 /// # Errors
 /// When the store fails; what was not deleted is found the next time.
@@ -47,23 +61,25 @@ pub(crate) async fn collect(
     manifests: &Manifests,
     config: &BatchConfig,
     now: Timestamp,
-) -> Result<u64, BatchError> {
+) -> Result<Collected, BatchError> {
     let versions = manifests.versions().await?;
     let edge = now.minus(config.grace);
     let newest = versions.len().saturating_sub(config.keep_versions.max(1));
     let mut kept: BTreeSet<String> = BTreeSet::new();
     let mut old = Vec::new();
+    let mut left = Vec::new();
     // From the newest down: a version was the published one until the next was published.
     let mut replaced_at = Timestamp::MAX;
     for (index, version) in versions.iter().enumerate().rev() {
         let manifest = match manifests.get(*version).await {
-            Ok(manifest) => Some(manifest),
+            Ok(manifest) => Some(Arc::new(manifest)),
             // No reader can have begun with it: it goes when it is old, and needs no file.
             Err(BatchError::Port(PortError::Corrupt { .. })) => None,
             Err(error) => return Err(error),
         };
         if index >= newest || replaced_at > edge {
-            kept.extend(manifest.iter().flat_map(files_of).map(str::to_owned));
+            kept.extend(manifest.iter().flat_map(|manifest| files_of(manifest)).map(str::to_owned));
+            left.extend(manifest.clone());
         } else {
             old.push(*version);
         }
@@ -84,7 +100,7 @@ pub(crate) async fn collect(
         }
     }
     metrics::counter!("tideline_batch_deleted_objects_total").increment(deleted);
-    Ok(deleted)
+    Ok(Collected { deleted, kept: left })
 }
 
 /// A new run id, ordered by time.
@@ -104,6 +120,7 @@ mod tests {
         let now = Timestamp::from_millis(1_400_000_000_123);
         let run = run_id(now);
         assert_eq!(began(&format!("silver/t/symbol=A/{run}-17.parquet")), Some(now));
+        assert_eq!(began(&format!("silver/_runs/{run}-0/claims/000001-000.json")), Some(now));
         assert_eq!(began("gold/_manifests/00000000000000000001.json"), None);
         assert_eq!(began("silver/t/readme.txt"), None);
         assert_ne!(run_id(now), run);

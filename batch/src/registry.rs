@@ -6,8 +6,11 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tideline_common::ports::Loaded;
 use tideline_common::time::Timestamp;
 
+use crate::engine::GoldEngine;
+use crate::bronze::BronzeCounts;
 use crate::gold::GoldCounts;
 use crate::reports::ReportOutcome;
 use crate::silver::SilverCounts;
@@ -51,8 +54,12 @@ pub enum Stage {
     Reports,
     /// The manifest.
     Publish,
+    /// The store of analytics takes the version in.
+    Load,
     /// What no version needs is deleted.
     Collect,
+    /// Small files of Bronze are joined, and what retention does not keep is dropped.
+    Bronze,
 }
 
 /// What a run did.
@@ -68,14 +75,20 @@ pub struct RunReport {
     pub silver: SilverCounts,
     /// Silver to Gold, by view.
     pub gold: BTreeMap<String, GoldCounts>,
+    /// Which engine made the Gold of a view, of those with something to compute.
+    pub engines: BTreeMap<String, GoldEngine>,
     /// How far batch answers now, by view.
     pub through: BTreeMap<String, Option<Timestamp>>,
     /// Reports, by name.
     pub reports: BTreeMap<String, ReportOutcome>,
+    /// What the store of analytics took in; `None` without one, and when it failed (then there is a warning).
+    pub loaded: Option<Loaded>,
     /// What went wrong without ending the run.
     pub warnings: Vec<String>,
     /// Objects deleted.
     pub deleted: u64,
+    /// What was done to old Bronze.
+    pub bronze: BronzeCounts,
     /// Milliseconds per stage.
     pub stages_ms: BTreeMap<Stage, u64>,
 }

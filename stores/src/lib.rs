@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //! - [`lock`]: a data folder, held by one process · [`clock`]: the wall clock
-//! - [`log`]: the log on fjall
+//! - [`log`]: the log on fjall, and on Kafka · [`membership`]: of a process that does everything
 //! - [`objects`]: the object store, over the `object_store` crate
 //! - [`views`]: the speed views on fjall
 //! - [`analytics`]: what batch has published, as Parquet in the object store
+//! - [`engine`]: databases that compute over the lake
 //! - [`faulty`]: decorators that inject faults · [`conformance`]: one suite per port
 //!
 //! # Never
@@ -17,8 +18,10 @@ pub mod analytics;
 pub mod clock;
 pub mod conformance;
 mod disk;
+pub mod engine;
 pub mod faulty;
 pub mod lock;
 pub mod log;
+pub mod membership;
 pub mod objects;
 pub mod views;

@@ -57,7 +57,7 @@ impl BatchLayer {
             self.lake.clone(),
             Arc::clone(&self.config),
             publish::run_id(now),
-            now,
+            Arc::clone(&self.clock),
             self.stop.clone(),
         );
         let before = positions_of(views).await?;
@@ -148,8 +148,10 @@ impl Comparison<'_> {
     /// All time up to `through`, cut at the Gold files: what lies between them is compared with nothing.
     fn ranges<'f>(&self, files: &'f ViewFiles, through: Timestamp) -> Vec<(Range<Timestamp>, Option<&'f TimedFile>)> {
         let bucket = gold::bucket_of(self.view, &self.context.config);
-        // What batch has forgotten is not compared.
-        let mut at = gold::horizon(self.view, &self.manifest.tables, bucket).unwrap_or(Timestamp::MIN);
+        // What batch has forgotten is not compared, nor what it could no longer correct.
+        let tables = &self.manifest.tables;
+        let least = gold::horizon(self.view, tables, bucket).max(gold::complete_from(self.view, tables, bucket));
+        let mut at = least.unwrap_or(Timestamp::MIN);
         let mut ranges = Vec::new();
         for file in &files.files {
             let from = file.min_time.max(at);

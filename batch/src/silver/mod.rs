@@ -4,11 +4,14 @@
 //! the function that the speed layer uses, duplicates of the whole source are left out (the first by partition and
 //! offset stays; what an earlier run took in stays before all), and the rows of each table are written in chunks of bounded size.
 //!
+//! With `batch.share` the decoding and writing is shared with other processes (see [`share`]); the result is the same.
+//!
 //! A source whose plan has changed begins again at the start of its chain with all its tables. When only some of
 //! its tables changed (or are new), the chain is read from its start for those, and the others go on from their
 //! positions.
 
 pub(crate) mod seen;
+mod share;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,17 +22,21 @@ use futures::{StreamExt, TryStreamExt};
 use polars::prelude::DataFrame;
 use tideline_common::manifest::{Manifest, SourceProgress, TableFiles};
 use tideline_common::plan::SourcePlan;
+use tideline_common::ports::PortError;
 use tideline_common::position::{Offset, Positions};
 use tideline_common::time::Timestamp;
+use tideline_transform::bronze::chain::ChainFile;
 use tideline_transform::{Decoded, SourceTransform, bronze};
 use tokio::task::JoinHandle;
 
-use crate::chain::{self, BronzeObject, Unit, UnitSize};
+use crate::chain::{self, Unit, UnitSize};
 use crate::compact::compact;
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::lake;
 use seen::Seen;
+use share::Keys;
+pub(crate) use share::Worker;
 pub(crate) use write::Touched;
 use write::Writer;
 
@@ -79,7 +86,12 @@ struct SourceRun<'a> {
     /// Where the tables that are not stale go on, when there are stale ones.
     resume: Option<Positions>,
     seen: Seen,
+    /// The keys of a unit of a shared run: who coordinates it knows what was seen, not who does a unit.
+    keys: Option<Keys>,
 }
+
+/// How often a chain is listed again because files have vanished or do not join.
+const LISTINGS: usize = 3;
 
 /// Rows of a unit by table, in the making.
 type TableTask = JoinHandle<Result<Vec<(String, DataFrame)>, BatchError>>;
@@ -100,7 +112,7 @@ impl<'a> SourceRun<'a> {
             let same = |files: &&TableFiles| before.is_some() && files.plan == table.version;
             let files = base.tables.get(&table.name).filter(same).cloned().unwrap_or_else(|| {
                 stale.push(table.name.clone());
-                TableFiles { plan: table.version.clone(), files: Vec::new() }
+                TableFiles { plan: table.version.clone(), ..TableFiles::default() }
             });
             tables.insert(table.name.clone(), files);
         }
@@ -112,30 +124,59 @@ impl<'a> SourceRun<'a> {
         };
         let seen = Seen::new(&source.name, std::mem::take(&mut progress.seen));
         let transform = context.engines.source(&source.name)?;
-        Ok(Self { context, source, transform, progress, tables, stale, resume, seen })
+        Ok(Self { context, source, transform, progress, tables, stale, resume, seen, keys: None })
     }
 
     async fn run(mut self, outcome: &mut SilverOutcome) -> Result<(), BatchError> {
         let config = &self.context.config;
-        let size = UnitSize { bytes: config.unit_bytes.max(1), records: config.unit_records.max(1) as u64 };
-        let chains = chain::list(self.context.lake.objects.as_ref(), &self.source.name).await?;
         let mut writer = Writer::default();
         if let Some(resume) = self.resume.clone() {
             tracing::info!(source = self.source.name, tables = ?self.stale, "tables changed: reading Bronze from its start");
-            let units = chain::units(&chains, &Positions::new(), Some(&resume), size);
             let stale = self.stale.clone();
-            self.take_in(units, stale, &mut writer, &mut outcome.counts).await?;
+            self.take_in(Positions::new(), Some(&resume), stale, &mut writer, &mut outcome.counts).await?;
         }
         let from = self.resume.clone().unwrap_or_else(|| self.progress.positions.clone());
-        let units = chain::units(&chains, &from, None, size);
         let all = self.tables.keys().cloned().collect();
-        self.take_in(units, all, &mut writer, &mut outcome.counts).await?;
+        self.take_in(from, None, all, &mut writer, &mut outcome.counts).await?;
         self.seen.flush(self.context, config.seen_keys).await?;
         writer.flush(self.context).await?;
         self.finish(writer, outcome).await
     }
 
+    /// Takes in the records of [from, until). Files that are joined to others meanwhile are looked for again.
     async fn take_in(
+        &mut self,
+        mut from: Positions,
+        until: Option<&Positions>,
+        tables: Vec<String>,
+        writer: &mut Writer,
+        counts: &mut SilverCounts,
+    ) -> Result<(), BatchError> {
+        let (context, source) = (self.context, &self.source.name);
+        let config = &context.config;
+        let size = UnitSize { bytes: config.unit_bytes.max(1), records: config.unit_records.max(1) as u64 };
+        if config.share {
+            self.take_in_shared(&from, until, &tables, writer, counts).await?;
+            for (partition, position) in &self.progress.positions {
+                from.insert(*partition, *position);
+            }
+        }
+        let mut listings = 0;
+        loop {
+            let chains = chain::list(context.lake.objects.as_ref(), source).await?;
+            let units = chain::units(&chains, &from, until, size, listings > 0);
+            match self.take_units(units, tables.clone(), writer, counts).await {
+                Err(error @ (BatchError::Vanished { .. } | BatchError::Gap { .. })) if listings < LISTINGS => {
+                    tracing::info!(source, %error, "listing Bronze again");
+                    listings += 1;
+                    from.clone_from(&self.progress.positions);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn take_units(
         &mut self,
         units: Vec<Unit>,
         tables: Vec<String>,
@@ -148,11 +189,27 @@ impl<'a> SourceRun<'a> {
             .map(|unit| read(context, self.source.name.clone(), Arc::clone(&transform), unit))
             .buffered(parallelism);
         let mut working: VecDeque<TableTask> = VecDeque::new();
-        while let Some(read) = reads.try_next().await? {
+        let mut ended = Ok(());
+        loop {
             context.check()?;
-            let decoded = self.progress.accept(&self.source.name, read, counts)?;
+            let read = reads.try_next().await;
+            let accepted = read
+                .and_then(|read| read.map(|read| self.progress.accept(&self.source.name, read, counts)).transpose());
+            let decoded = match accepted {
+                Ok(Some(decoded)) => decoded,
+                Ok(None) => break,
+                // What has been accepted counts as taken in: its rows are still to be written.
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
+            };
             let mut rows = decoded.rows;
-            if let Some(keep) = self.seen.check(&context.lake, &rows).await? {
+            let keep = match &mut self.keys {
+                Some(keys) => keys.check(&rows),
+                None => self.seen.check(&context.lake, &rows).await?,
+            };
+            if let Some(keep) = keep {
                 let before = rows.len();
                 rows.retain(&keep)?;
                 self.progress.duplicates += (before - rows.len()) as u64;
@@ -176,7 +233,7 @@ impl<'a> SourceRun<'a> {
         while !working.is_empty() {
             collect(&mut working, writer).await?;
         }
-        Ok(())
+        ended
     }
 
     async fn finish(mut self, writer: Writer, outcome: &mut SilverOutcome) -> Result<(), BatchError> {
@@ -214,7 +271,10 @@ async fn read(
 ) -> Result<Read, BatchError> {
     let mut contents = Vec::with_capacity(unit.files.len());
     for file in &unit.files {
-        contents.push(context.lake.objects.get(&file.path).await?);
+        contents.push(match context.lake.objects.get(&file.path).await {
+            Err(PortError::NotFound { .. }) => return Err(BatchError::Vanished { path: file.path.clone() }),
+            content => content?,
+        });
     }
     lake::blocking(move || {
         let (records, next) = join(&source, &unit, contents)?;
@@ -245,7 +305,7 @@ fn join(
     Ok((records, reached.unwrap_or(unit.from).min(unit.until)))
 }
 
-fn check_joint(source: &str, unit: &Unit, reached: Option<Offset>, file: &BronzeObject) -> Result<(), BatchError> {
+fn check_joint(source: &str, unit: &Unit, reached: Option<Offset>, file: &ChainFile) -> Result<(), BatchError> {
     match reached {
         Some(expected) if file.first > expected => Err(BatchError::Gap {
             source_name: source.to_owned(),

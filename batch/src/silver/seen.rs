@@ -11,10 +11,11 @@ use ahash::AHashMap;
 use polars::prelude::{DataFrame, DataType, NamedFrom, Series, TimeUnit};
 use tideline_common::manifest::TimedFile;
 use tideline_common::plan::EVENT_TIME;
-use tideline_common::position::Partition;
+use tideline_common::position::{Offset, Partition};
 use tideline_common::time::{Span, Timestamp};
 use tideline_transform::SourceRows;
 
+use super::share::KeyRow;
 use crate::context::Context;
 use crate::error::BatchError;
 use crate::lake::{self, Lake};
@@ -46,7 +47,7 @@ pub(crate) struct Seen {
     fresh: Vec<SeenRow>,
 }
 
-const fn hour_of(time: i64) -> i64 {
+pub(super) const fn hour_of(time: i64) -> i64 {
     time.div_euclid(Span::HOUR.0)
 }
 
@@ -82,21 +83,48 @@ impl Seen {
                 continue;
             };
             let row = SeenRow { time: *time, key, partition: rows.partition(), dropped: false };
-            match self.keys.entry((hour_of(*time), key)) {
-                std::collections::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(row.partition);
-                    self.fresh.push(row);
-                    keep.push(true);
-                }
-                std::collections::hash_map::Entry::Occupied(entry) => {
-                    if *entry.get() != row.partition {
-                        self.fresh.push(SeenRow { dropped: true, ..row });
-                    }
-                    keep.push(false);
+            keep.push(self.first(row));
+        }
+        Ok(Some(keep))
+    }
+
+    /// The keys of a unit that another process has read, in their order: how many of them are duplicates, and which
+    /// the unit still has (event time and offset).
+    pub(super) async fn check_keys(
+        &mut self,
+        lake: &Lake,
+        partition: Partition,
+        rows: &[KeyRow],
+    ) -> Result<(u64, Vec<(i64, Offset)>), BatchError> {
+        self.load(lake, rows.iter().map(|row| day_of(row.time)).collect()).await?;
+        let (mut duplicates, mut left) = (0, Vec::new());
+        for row in rows {
+            let seen = SeenRow { time: row.time, key: row.key, partition, dropped: false };
+            if !self.first(seen) {
+                duplicates += 1;
+                if !row.repeated {
+                    left.push((row.time, row.offset));
                 }
             }
         }
-        Ok(Some(keep))
+        Ok((duplicates, left))
+    }
+
+    /// Whether `row` is the first of its kind; it is noted.
+    fn first(&mut self, row: SeenRow) -> bool {
+        match self.keys.entry((hour_of(row.time), row.key)) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(row.partition);
+                self.fresh.push(row);
+                true
+            }
+            std::collections::hash_map::Entry::Occupied(entry) => {
+                if *entry.get() != row.partition {
+                    self.fresh.push(SeenRow { dropped: true, ..row });
+                }
+                false
+            }
+        }
     }
 
     async fn load(&mut self, lake: &Lake, days: BTreeSet<i64>) -> Result<(), BatchError> {

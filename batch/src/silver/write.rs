@@ -41,9 +41,20 @@ impl Touched {
         }
     }
 
+    /// All of them, by view.
+    pub(super) fn into_sets(self) -> BTreeMap<String, BTreeSet<Timestamp>> {
+        self.0
+    }
+
     /// The buckets of a view, by their starts.
     pub(crate) fn of(&self, view: &str) -> BTreeSet<Timestamp> {
         self.0.get(view).cloned().unwrap_or_default()
+    }
+}
+
+impl From<BTreeMap<String, Vec<Timestamp>>> for Touched {
+    fn from(lists: BTreeMap<String, Vec<Timestamp>>) -> Self {
+        Self(lists.into_iter().map(|(view, buckets)| (view, buckets.into_iter().collect())).collect())
     }
 }
 

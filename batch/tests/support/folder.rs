@@ -1,4 +1,4 @@
-//! Objects in a temporary folder, with a switch that makes the store fail at a chosen step.
+//! Objects in a folder, mostly a temporary one, with a switch that makes the store fail at a chosen step.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,9 @@ pub struct Crash {
 
 #[derive(Debug)]
 pub struct Folder {
-    root: tempfile::TempDir,
+    root: PathBuf,
+    /// Deletes the folder in the end.
+    _temporary: Option<tempfile::TempDir>,
     state: Mutex<State>,
 }
 
@@ -31,7 +33,13 @@ struct State {
 
 impl Folder {
     pub fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), state: Mutex::default() }
+        let temporary = tempfile::tempdir().unwrap();
+        Self { root: temporary.path().to_owned(), _temporary: Some(temporary), state: Mutex::default() }
+    }
+
+    /// A folder that stays.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), _temporary: None, state: Mutex::default() }
     }
 
     /// Counts durable steps from 0 again, dies at `crash`.
@@ -45,7 +53,7 @@ impl Folder {
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.root.path().join(path)
+        self.root.join(path)
     }
 
     fn step<T>(&self, work: impl FnOnce() -> PortResult<T>) -> PortResult<T> {
@@ -112,7 +120,7 @@ impl Objects for Folder {
             }
         }
         let mut found = Vec::new();
-        walk(self.root.path(), &self.path(prefix), &mut found);
+        walk(&self.root, &self.path(prefix), &mut found);
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
     }

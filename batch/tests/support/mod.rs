@@ -104,8 +104,11 @@ impl Lake {
     }
 
     pub fn layer_with(&self, plan: &Arc<Plan>, config: BatchConfig) -> Arc<BatchLayer> {
-        let ports = BatchPorts { objects: self.folder.clone(), clock: self.clock.clone() };
-        Arc::new(BatchLayer::new(plan.clone(), ports, config).unwrap())
+        Arc::new(BatchLayer::new(plan.clone(), self.ports(), config).unwrap())
+    }
+
+    pub fn ports(&self) -> BatchPorts {
+        BatchPorts { objects: self.folder.clone(), clock: self.clock.clone(), publication: None, sql: None }
     }
 
     /// Writes records as one file of the chain.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tideline_common::key::Key;
 use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::{
-    Flush, KeySelector, LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, Progress, SpeedViews, ViewSchema,
+    Flush, KeySelector, LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, Progress, ShardPanes, SpeedViews,
+    ViewSchema,
 };
 use tideline_common::position::Shard;
 use tideline_common::record::Record;
@@ -150,6 +151,23 @@ impl SpeedViews for MemoryViews {
     ) -> PortResult<StateBatch> {
         let query = PaneQuery { keys: KeySelector::All { after: None }, from, to, max_rows: usize::MAX };
         Ok(self.panes(view, &query, now).await?.panes)
+    }
+
+    async fn shards_between(
+        &self,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        _: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>> {
+        let query = PaneQuery { keys: KeySelector::All { after: None }, from, to, max_rows: usize::MAX };
+        let panes = self.panes.lock().unwrap();
+        let of_view = panes.iter().filter(|((name, _), _)| *name == view.name);
+        let shards = of_view.map(|((_, shard), table)| ShardPanes {
+            shard: shard.clone(),
+            panes: Self::page(std::iter::once(table), &view.fields, &query).panes,
+        });
+        Ok(shards.filter(|shard| !shard.panes.is_empty()).collect())
     }
 
     async fn rows(&self, lookup: &LookupSchema, _: &Key, _: usize, _: Timestamp) -> PortResult<LookupRows> {

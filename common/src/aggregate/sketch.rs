@@ -15,8 +15,9 @@
 //! 0 is bucket 0 together with the subnormal numbers (below 2.3e-308), infinities have the outermost numbers.
 
 /// Buckets per octave.
-const PER_OCTAVE: u32 = 38;
-const MANTISSA_BITS: u32 = 52;
+pub const PER_OCTAVE: u32 = 38;
+/// Bits of a float's mantissa.
+pub const MANTISSA_BITS: u32 = 52;
 const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
 const ONE: u64 = 1023 << MANTISSA_BITS;
 const INFINITE_EXPONENT: u32 = 2047;
