@@ -193,7 +193,12 @@ fn decode_rows(bytes: Bytes, mut ingested: Option<&mut Vec<Timestamp>>) -> Resul
     let next = checked(&reader)?;
     let mut records = Vec::new();
     for index in 0..reader.num_row_groups() {
-        read_group(&*reader.get_row_group(index)?, &mut records)?;
+        let group = reader.get_row_group(index)?;
+        read_group(&*group, &mut records)?;
+        if let Some(ingested) = &mut ingested {
+            let count = usize::try_from(group.metadata().num_rows()).unwrap_or_default();
+            ingested.extend(read::<Int64Type>(&*group, 2, count)?.into_iter().map(Timestamp));
+        }
     }
     check_offsets(&records, next)?;
     let first = records.first().map_or(next, |record: &Record| record.offset);
