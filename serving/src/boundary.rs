@@ -149,6 +149,19 @@ pub enum Reason {
     Expired,
 }
 
+impl Reason {
+    /// Its name in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Damaged => "damaged",
+            Self::BoundaryUnknown => "boundary_unknown",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// A part that an answer should have and has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {

@@ -3,6 +3,8 @@
 //! # Layout
 //! - [`boundary`]: which layer answers for which panes, and what is missing when one cannot
 //! - [`merge`]: the query engine, [`merge::Reader`]: rows of windows, rankings, lookups, reports; works without HTTP
+//! - [`ranking`]: rankings kept ready in memory
+//! - [`guard`]: what stands between queries and a store that may be down or slow
 //! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
 //! - [`error`]: why a query has no answer
 //!
@@ -14,4 +16,7 @@
 pub mod api;
 pub mod boundary;
 pub mod error;
+pub mod guard;
 pub mod merge;
+pub mod ranking;
+mod versions;

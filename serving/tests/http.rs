@@ -307,6 +307,42 @@ async fn a_layer_that_is_down_is_in_the_answer_and_both_are_a_problem() {
 }
 
 #[tokio::test]
+async fn a_process_without_a_batch_layer_names_the_one_that_has() {
+    let world = world();
+    let router = tideline_serving::api::router(tideline_serving::api::ApiParts { batch: None, ..world.parts() });
+    for answer in [post(&router, "/v1/batch/runs", "").await, get(&router, "/v1/batch/runs").await] {
+        assert!(problem(&answer, "no-batch-layer")["detail"].as_str().unwrap().contains("`tideline batch`"));
+    }
+    problem(&get(&router, "/v1/batch/runs/x").await, "no-batch-layer");
+}
+
+#[tokio::test]
+async fn a_role_answers_for_what_it_does() {
+    use tideline_serving::api::Scope;
+    let paths =
+        ["/v1/views", "/v1/topics/feed", "/v1/batch/runs", "/v1/agreement", "/v1/status", "/readyz", "/metrics"];
+    let scopes = [
+        (Scope::Everything, [true; 7]),
+        (Scope::Ingest, [false, true, false, false, true, true, true]),
+        (Scope::Batch, [false, false, true, true, true, true, true]),
+        (Scope::Operations, [false, false, false, false, true, true, true]),
+    ];
+    for (scope, expected) in scopes {
+        let mut world = world();
+        world.api.scope = scope;
+        // Only queries need the layers.
+        world.views.faults.down.store(true, Ordering::SeqCst);
+        let router = world.router();
+        for (path, expected) in paths.into_iter().zip(expected) {
+            let answer = get(&router, path).await;
+            assert_eq!(answer.status != StatusCode::NOT_FOUND, expected, "{scope:?} {path}");
+        }
+        let ready = get(&router, "/readyz").await.status;
+        assert_eq!(ready == StatusCode::OK, scope != Scope::Everything, "{scope:?}");
+    }
+}
+
+#[tokio::test]
 async fn rankings_lookups_reports_runs_and_status() {
     let world = world();
     let router = world.router();

@@ -108,6 +108,22 @@ impl StateColumn {
         0
     }
 
+    /// Replaces the state of group `to` by that of group `row` of `from`, a column of the same field (unchanged
+    /// otherwise). A text that becomes null again, which no state does, stays.
+    pub fn set_row(&mut self, to: usize, from: &Self, row: usize) {
+        match (self, from) {
+            (Self::SumInt(a), Self::SumInt(b)) => a[to] = b[row],
+            (Self::SumFloat(a), Self::SumFloat(b)) => a[to] = b[row],
+            (Self::Min(a), Self::Min(b)) | (Self::Max(a), Self::Max(b)) => a.set_from(to, b, row),
+            (Self::First(a), Self::First(b)) | (Self::Last(a), Self::Last(b)) => {
+                a.values.set_from(to, &b.values, row);
+                (a.times[to], a.sequences[to]) = (b.times[row], b.sequences[row]);
+            }
+            (Self::MapSum(a), Self::MapSum(b)) | (Self::MapMax(a), Self::MapMax(b)) => a.set_row(to, b, row),
+            _ => debug_assert!(false, "state columns of two kinds"),
+        }
+    }
+
     /// Memory of group `row`, in bytes: exact for maps, without the buffer of texts, which
     /// [`text_bytes`](Self::text_bytes) has.
     pub fn row_bytes(&self, row: usize) -> usize {

@@ -36,6 +36,15 @@ impl MapColumn {
         }
     }
 
+    /// Replaces row `to` by row `row` of `from`. A column of another key type changes nothing.
+    pub(super) fn set_row(&mut self, to: usize, from: &Self, row: usize) {
+        match (self, from) {
+            (Self::Int(a), Self::Int(b)) => a[to].clone_from(&b[row]),
+            (Self::Text(a), Self::Text(b)) => a[to].clone_from(&b[row]),
+            _ => debug_assert!(false, "maps of two key types"),
+        }
+    }
+
     /// Merges row `row` of `from` into row `to`, combining the numbers of equal keys; returns by how many bytes
     /// the row has grown. A column of another key type contributes nothing.
     pub(super) fn merge_row(&mut self, to: usize, from: &Self, row: usize, combine: impl Fn(i64, i64) -> i64) -> usize {

@@ -1,17 +1,23 @@
 //! Status, health, metrics and the description of the API.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use futures::future::join_all;
 use serde::Serialize;
-use tideline_common::ports::{PortResult, Progress};
+use tideline_common::ports::Progress;
+use tideline_common::position::Shard;
 
 use super::ports::Check;
 use super::problem::ApiResult;
 use super::query::Query;
-use super::{Api, json};
+use super::{Api, Scope, json};
+use crate::boundary::Reason;
+use crate::guard::Guard;
+use crate::ranking::RankingStatus;
 
 /// Whether the process is alive: it answers.
 pub(crate) async fn healthz(uri: Uri) -> ApiResult<Response> {
@@ -22,34 +28,54 @@ pub(crate) async fn healthz(uri: Uri) -> ApiResult<Response> {
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
-    checks: Vec<Check>,
+    checks: Vec<Reported>,
 }
 
-async fn check<T>(api: &Api, name: &str, call: impl Future<Output = PortResult<T>>) -> Check {
-    let detail = match tokio::time::timeout(api.config.check_timeout, call).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, check = name, "a readiness check failed");
-            Some("cannot be reached; the log says why".to_owned())
-        }
-        Err(_) => Some(format!("did not answer within {} ms", api.config.check_timeout.as_millis())),
-    };
-    Check { name: name.to_owned(), ok: detail.is_none(), detail }
+/// A check as it is answered.
+#[derive(Serialize)]
+struct Reported {
+    #[serde(flatten)]
+    check: Check,
+    /// Since when it does not work, where that is known.
+    since: Option<String>,
+    /// Whether the process is not ready without it: queries need the layers; the log and the lake are told only.
+    needed: bool,
+}
+
+/// How a store is, as its guard knows or finds out.
+async fn check(guard: &Arc<Guard>, needed: bool) -> Reported {
+    let health = guard.check().await;
+    let detail = health.failing.map(|(_, reason)| match reason {
+        Reason::TimedOut => "does not answer in time",
+        _ => "cannot be reached; the log says why",
+    });
+    Reported {
+        check: Check { name: guard.name().to_owned(), ok: detail.is_none(), detail: detail.map(str::to_owned) },
+        since: health.failing.map(|(since, _)| since.to_string()),
+        needed,
+    }
 }
 
 /// Whether everything that answers need works.
 pub(crate) async fn readyz(State(api): State<Api>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
-    let (views, analytics, others) = tokio::join!(
-        check(&api, "speed_views", api.reader.views().progress()),
-        check(&api, "analytics", api.reader.analytics().current()),
-        tokio::time::timeout(api.config.check_timeout, api.status.checks()),
-    );
-    let mut checks = vec![views, analytics];
-    checks.extend(others.unwrap_or_else(|_| {
+    let others = tokio::time::timeout(api.config.check_timeout, api.status.checks());
+    // A role that answers no queries is ready without what only those need.
+    let (mut checks, others) = if api.config.scope == Scope::Everything {
+        let (layers, beside) = (api.reader.guards().layers(), api.reader.guards().beside());
+        let layers = join_all(layers.into_iter().map(|guard| check(guard, true)));
+        let beside = join_all(beside.map(|guard| check(guard, false)));
+        let (mut checks, beside, others) = tokio::join!(layers, beside, others);
+        checks.extend(beside);
+        (checks, others)
+    } else {
+        (Vec::new(), others.await)
+    };
+    let others = others.unwrap_or_else(|_| {
         vec![Check { name: "process".into(), ok: false, detail: Some("its checks took too long".into()) }]
-    }));
-    let ready = checks.iter().all(|check| check.ok);
+    });
+    checks.extend(others.into_iter().map(|check| Reported { check, since: None, needed: true }));
+    let ready = checks.iter().all(|reported| reported.check.ok || !reported.needed);
     let mut response = json(Ready { ready, checks }, 0).await?;
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -70,6 +96,8 @@ struct ShardStatus {
     source: String,
     partition: u32,
     position: u64,
+    /// Records of the log after the position; `None` when the log cannot be asked.
+    lag: Option<u64>,
     records: u64,
     rejected: u64,
     duplicates: u64,
@@ -97,24 +125,33 @@ struct Status {
     /// `None` before the first run, or when it cannot be read.
     manifest: Option<ManifestStatus>,
     views: BTreeMap<String, ViewStatus>,
+    /// Rankings kept ready, by view.
+    rankings: BTreeMap<String, RankingStatus>,
     process: serde_json::Value,
 }
 
-/// What the process and its layers are at.
+/// What the process and its layers are at: from the stores, so that it does not matter which process is asked.
 pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
     let bound = api.config.check_timeout;
-    let now = api.reader.clock().now();
-    let (progress, manifest, process) = tokio::join!(
-        tokio::time::timeout(bound, api.reader.views().progress()),
-        tokio::time::timeout(bound, api.reader.analytics().current()),
+    let (progress, manifest, ends, process) = tokio::join!(
+        tokio::time::timeout(bound, api.reader.progress()),
+        tokio::time::timeout(bound, api.reader.manifest()),
+        tokio::time::timeout(bound, api.reader.log_ends()),
         tokio::time::timeout(bound, api.status.status()),
     );
     let progress = progress.ok().and_then(Result::ok);
     let manifest = manifest.ok().and_then(Result::ok).flatten();
+    let ends = ends.ok().and_then(Result::ok).unwrap_or_default();
+    let plan = api.reader.plan();
+    let lag = |shard: &Shard, position: u64| {
+        let next = ends.get(&plan.source(&shard.source)?.topic)?.get(&shard.partition)?;
+        Some(next.saturating_sub(position))
+    };
+    let newest = plan.views.iter().map(|view| tokio::time::timeout(bound, api.reader.newest_speed_pane(view)));
+    let newest = join_all(newest).await;
     let mut views = BTreeMap::new();
-    for view in &api.reader.plan().views {
-        let newest = tokio::time::timeout(bound, api.reader.views().newest_pane(&view.into(), now)).await;
+    for (view, newest) in plan.views.iter().zip(newest) {
         let files = manifest.as_ref().and_then(|m| m.views.get(&view.name)).filter(|files| files.plan == view.version);
         let status = ViewStatus {
             through: files.and_then(|files| files.through).map(|at| at.to_string()),
@@ -123,11 +160,14 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> ApiResult<Respon
         views.insert(view.name.clone(), status);
     }
     let status = Status {
-        pipeline: api.reader.plan().name.clone(),
+        pipeline: plan.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        now: now.to_string(),
+        now: api.reader.clock().now().to_string(),
         shards: progress.map(|shards| {
-            shards.iter().map(|(shard, progress)| shard_status(&shard.source, shard.partition, progress)).collect()
+            shards
+                .iter()
+                .map(|(shard, progress)| shard_status(shard, progress, lag(shard, progress.position)))
+                .collect()
         }),
         manifest: manifest.map(|m| ManifestStatus {
             version: m.version,
@@ -136,16 +176,18 @@ pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> ApiResult<Respon
             positions: m.sources.iter().map(|(name, source)| (name.clone(), source.positions.clone())).collect(),
         }),
         views,
+        rankings: api.reader.rankings().map(|rankings| rankings.status()).unwrap_or_default(),
         process: process.unwrap_or_default(),
     };
     json(status, 0).await
 }
 
-fn shard_status(source: &str, partition: u32, progress: &Progress) -> ShardStatus {
+fn shard_status(shard: &Shard, progress: &Progress, lag: Option<u64>) -> ShardStatus {
     ShardStatus {
-        source: source.to_owned(),
-        partition,
+        source: shard.source.clone(),
+        partition: shard.partition,
         position: progress.position,
+        lag,
         records: progress.records,
         rejected: progress.rejected,
         duplicates: progress.duplicates,

@@ -123,8 +123,8 @@ impl Live {
 
     /// A hash of how far the layers have come; `None` when one cannot be read.
     async fn state(&self) -> Option<u64> {
-        let progress = self.api.reader.views().progress().await.ok()?;
-        let manifest = self.api.reader.analytics().current().await.ok()?;
+        let progress = self.api.reader.progress().await.ok()?;
+        let manifest = self.api.reader.manifest().await.ok()?;
         let mut hash = Xxh3::new();
         hash.write_u64(manifest.map_or(0, |manifest| manifest.version));
         for (shard, progress) in progress {

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header;
+use axum::http::HeaderValue;
+use axum::http::header::{self, HeaderName};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -41,6 +42,8 @@ use ports::{BatchControl, StatusSource, TopicWriter};
 /// Bounds of the API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
+    /// Which part of the API is answered.
+    pub scope: Scope,
     /// The longest record, in bytes.
     pub max_record_bytes: usize,
     /// The longest body, in bytes, after decompression.
@@ -66,6 +69,7 @@ pub struct ApiConfig {
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
+            scope: Scope::default(),
             max_record_bytes: 1 << 20,
             max_body_bytes: 64 << 20,
             max_bodies_bytes: 256 << 20,
@@ -76,6 +80,35 @@ impl Default for ApiConfig {
             check_timeout: Duration::from_secs(2),
             compare_wait: Duration::from_secs(15),
             compare_timeout: Duration::from_mins(4),
+        }
+    }
+}
+
+/// Which part of the API a process answers: a role that does one thing answers for that alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    #[default]
+    Everything,
+    /// Records are taken in; health, status and metrics.
+    Ingest,
+    /// Batch runs and the agreement of the layers; health, status and metrics.
+    Batch,
+    /// Health, status and metrics.
+    Operations,
+}
+
+impl Scope {
+    fn has(self, path: &str) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Ingest => path.starts_with("/v1/topics") || path == "/openapi.json" || Self::Operations.has(path),
+            Self::Batch => {
+                path.starts_with("/v1/batch")
+                    || matches!(path, "/v1/agreement" | "/openapi.json")
+                    || Self::Operations.has(path)
+            }
+            Self::Operations => matches!(path, "/healthz" | "/readyz" | "/metrics" | "/v1/status"),
         }
     }
 }
@@ -170,11 +203,11 @@ impl From<ApiParts> for Api {
     }
 }
 
-/// The whole API as a service.
+/// The API, as far as its scope goes, as a service.
 pub fn router(api: impl Into<Api>) -> Router {
     let api = api.into();
     let mut router = Router::new();
-    for route in routes::routes() {
+    for route in routes::routes().into_iter().filter(|route| api.config.scope.has(route.path)) {
         router = router.route(route.path, route.methods);
     }
     middleware::wrap(router, &api).with_state(api)
@@ -193,15 +226,26 @@ async fn json<T: Serialize + Send + 'static>(answer: T, rows: usize) -> ApiResul
     }
 }
 
+/// The header that names what an answer lacks, wherever its body is looked at by nobody or has no place for it.
+const MISSING: HeaderName = HeaderName::from_static("x-missing");
+
 /// Writes an answer as CSV or JSON.
 async fn table<T: Table + Serialize + Send + 'static>(answer: T, csv: bool) -> ApiResult<Response> {
     let rows = answer.row_count();
-    if !csv {
-        return json(answer, rows).await;
+    let mut missing: Vec<String> =
+        answer.missing().iter().map(|part| format!("{}={}", part.layer.name(), part.reason.name())).collect();
+    missing.dedup();
+    let mut response = if csv {
+        let text = tokio::task::spawn_blocking(move || answer.to_csv()).await.map_err(|error| {
+            tracing::error!(%error, "an answer could not be written");
+            Problem::new("internal", "the failure has been logged")
+        })?;
+        ([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], text).into_response()
+    } else {
+        json(answer, rows).await?
+    };
+    if let Some(missing) = HeaderValue::from_str(&missing.join(", ")).ok().filter(|value| !value.is_empty()) {
+        response.headers_mut().insert(MISSING, missing);
     }
-    let text = tokio::task::spawn_blocking(move || answer.to_csv()).await.map_err(|error| {
-        tracing::error!(%error, "an answer could not be written");
-        Problem::new("internal", "the failure has been logged")
-    })?;
-    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], text).into_response())
+    Ok(response)
 }

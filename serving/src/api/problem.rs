@@ -30,6 +30,7 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("too-much-work", 422, "The query needs too much work"),
     ("request-refused", 400, "The request was refused"),
     ("internal", 500, "Something failed inside"),
+    ("no-batch-layer", 501, "This process has no batch layer"),
     ("unavailable", 503, "Not available now"),
     ("full", 503, "There is no room now"),
     ("overloaded", 503, "Too many requests at once"),

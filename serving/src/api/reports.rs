@@ -10,6 +10,7 @@ use super::problem::ApiResult;
 use super::query::Query;
 use super::{Api, json, table};
 use crate::error::QueryError;
+use crate::guard::ReadError;
 use crate::merge::ReportRequest;
 
 #[derive(Serialize)]
@@ -30,7 +31,10 @@ struct Reports {
 /// All reports.
 pub(crate) async fn list(State(api): State<Api>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
-    let manifest = api.reader.analytics().current().await.map_err(|e| QueryError::port("the batch layer", e))?;
+    let manifest = api.reader.manifest().await.map_err(|error| match error {
+        ReadError::Port(error) => QueryError::port("the batch layer", error),
+        ReadError::Down(_) => QueryError::Unavailable { what: "the batch layer" },
+    })?;
     let published = |name: &str| manifest.as_ref().and_then(|m| m.reports.get(name));
     let reports = api.reader.plan().reports.iter().map(|plan| ReportInfo {
         name: plan.name.clone(),

@@ -231,14 +231,14 @@ pub(crate) fn routes() -> Vec<Route> {
             "/v1/batch/runs",
             get(runs::list).post(runs::start),
             [
-                op("get", "listRuns", "batch", "The batch runs that are remembered, newest first").answers(200, JSON, "Runs").problems(&["unavailable"]),
-                op("post", "startRun", "batch", "Starts a batch run; `Location` says where to follow it").answers(202, JSON, "Run").problems(&["run-in-progress", "unavailable"]),
+                op("get", "listRuns", "batch", "The batch runs that are remembered, newest first").answers(200, JSON, "Runs").problems(&["no-batch-layer"]),
+                op("post", "startRun", "batch", "Starts a batch run; `Location` says where to follow it").answers(202, JSON, "Run").problems(&["run-in-progress", "no-batch-layer", "unavailable"]),
             ],
         ),
         route(
             "/v1/batch/runs/{id}",
             get(runs::one),
-            [op("get", "getRun", "batch", "One batch run").answers(200, JSON, "Run").problems(&["unknown-run", "unavailable"])],
+            [op("get", "getRun", "batch", "One batch run").answers(200, JSON, "Run").problems(&["unknown-run", "no-batch-layer"])],
         ),
         route(
             "/v1/agreement",

@@ -14,9 +14,9 @@ use super::{Api, json};
 use crate::error::{QueryError, Thing};
 
 fn control(api: &Api) -> ApiResult<&Arc<dyn BatchControl>> {
-    api.batch
-        .as_ref()
-        .ok_or_else(|| Problem::new("unavailable", "this process has no batch layer: ask the one that has"))
+    api.batch.as_ref().ok_or_else(|| {
+        Problem::new("no-batch-layer", "this process runs no batch layer: ask the one that runs `tideline batch`")
+    })
 }
 
 /// Starts a run.

@@ -88,6 +88,7 @@ pub(crate) fn schemas() -> Json {
             "positions": object(&["batch", "speed"], json!({ "batch": positions(), "speed": positions() })),
             "watermarks": { "type": "object", "additionalProperties": maybe_time() },
             "freshness_ms": { "type": ["integer", "null"] },
+            "kept": { "type": "boolean" },
             "missing": list("Missing"),
         })),
         "Row": row,
@@ -124,23 +125,35 @@ pub(crate) fn schemas() -> Json {
         })),
         "Runs": lists("runs", "Run"),
         "Shard": object(&["source", "partition", "position"], json!({
-            "source": text(), "partition": count(), "position": count(), "records": count(), "rejected": count(), "duplicates": count(), "late": count(),
+            "source": text(), "partition": count(), "position": count(), "lag": { "type": ["integer", "null"] }, "records": count(), "rejected": count(), "duplicates": count(), "late": count(),
             "highest_event_time": maybe_time(), "last_appended": maybe_time(), "written_at": time(),
         })),
-        "Status": object(&["pipeline", "version", "now", "shards", "manifest", "views", "process"], json!({
+        "Status": object(&["pipeline", "version", "now", "shards", "manifest", "views", "rankings", "process"], json!({
             "pipeline": text(), "version": text(), "now": time(),
             "shards": { "type": ["array", "null"], "items": reference("Shard") },
             "manifest": { "type": ["object", "null"], "required": ["version", "run", "published_at", "positions"], "properties": { "version": count(), "run": text(), "published_at": time(), "positions": positions() } },
             "views": { "type": "object", "additionalProperties": object(&["through", "newest_pane"], json!({ "through": maybe_time(), "newest_pane": maybe_time() })) },
+            "rankings": { "type": "object", "additionalProperties": reference("Ranking") },
             "process": {},
         })),
         "Ready": object(&["ready", "checks"], json!({
             "ready": { "type": "boolean" },
-            "checks": { "type": "array", "items": object(&["name", "ok", "detail"], json!({ "name": text(), "ok": { "type": "boolean" }, "detail": maybe_text() })) },
+            "checks": { "type": "array", "items": reference("Check") },
         })),
         "OpenApi": { "type": "object", "required": ["openapi", "info", "paths"] },
     });
     // Beside the others: the macro goes only so deep.
+    let truth = json!({ "type": "boolean" });
+    schemas["Check"] = object(
+        &["name", "ok", "detail", "since", "needed"],
+        json!({ "name": text(), "ok": truth, "detail": maybe_text(), "since": maybe_time(), "needed": truth }),
+    );
+    schemas["Ranking"] = object(
+        &["ready", "because", "since", "keys", "rows", "bytes"],
+        json!({
+            "ready": truth, "because": maybe_text(), "since": time(), "keys": count(), "rows": count(), "bytes": count(),
+        }),
+    );
     schemas["Agreement"] = object(
         &["version", "at", "unexplained", "views"],
         json!({

@@ -7,6 +7,7 @@
 mod answer;
 mod cursor;
 mod lookup;
+pub(crate) mod order;
 mod pages;
 mod report;
 mod request;
@@ -16,13 +17,16 @@ mod table;
 mod top;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Plan, ViewPlan};
-use tideline_common::ports::{Analytics, Clock, PortResult, SpeedViews};
+use tideline_common::ports::{Analytics, Clock, Log, Objects, PortResult, Progress, SpeedViews, TopicInfo};
+use tideline_common::position::{Positions, Shard};
+use tideline_common::time::Timestamp;
 
 pub use answer::{LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer};
 pub use request::{
@@ -32,7 +36,10 @@ pub use table::Table;
 
 use crate::boundary::{Layer, Reason};
 use crate::error::{QueryError, Thing};
-use snapshot::{Snapshot, reason};
+use crate::guard::{Guard, GuardConfig, ReadError, Size, Store};
+use crate::ranking::Rankings;
+use crate::versions::Versions;
+use snapshot::Snapshot;
 
 /// Bounds of a query.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +52,8 @@ pub struct ReaderConfig {
     pub timeout: Duration,
     /// How long one read of a layer may take, before its part counts as missing.
     pub layer_timeout: Duration,
+    /// The other bounds of reads of a store; its timeout is `layer_timeout`.
+    pub guard: GuardConfig,
 }
 
 impl Default for ReaderConfig {
@@ -54,6 +63,7 @@ impl Default for ReaderConfig {
             page_rows: 65_536,
             timeout: Duration::from_secs(30),
             layer_timeout: Duration::from_secs(10),
+            guard: GuardConfig::default(),
         }
     }
 }
@@ -62,12 +72,40 @@ impl Default for ReaderConfig {
 #[derive(Debug)]
 pub struct Reader {
     plan: Arc<Plan>,
+    versions: Versions,
     views: Arc<dyn SpeedViews>,
     analytics: Arc<dyn Analytics>,
+    /// Only watched: no answer is read from it.
+    log: Option<Arc<dyn Log>>,
     clock: Arc<dyn Clock>,
     config: ReaderConfig,
+    /// Before the store of each layer.
+    guards: Guards,
     /// The newest manifest ever read: the boundary while a newer one cannot be.
     known: Mutex<Option<Arc<Manifest>>>,
+    /// Rankings kept ready.
+    rankings: Option<Arc<Rankings>>,
+}
+
+/// The guards of the stores that answers are made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Guards {
+    views: Arc<Guard>,
+    analytics: Arc<Guard>,
+    log: Option<Arc<Guard>>,
+    lake: Option<Arc<Guard>>,
+}
+
+impl Guards {
+    /// Those of the stores that answers are read from.
+    pub(crate) const fn layers(&self) -> [&Arc<Guard>; 2] {
+        [&self.views, &self.analytics]
+    }
+
+    /// Those of the stores that are watched beside them.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = &Arc<Guard>> {
+        self.log.iter().chain(&self.lake)
+    }
 }
 
 /// A layer that could not be read: its part of the answer is missing.
@@ -86,7 +124,51 @@ impl Reader {
         clock: Arc<dyn Clock>,
         config: ReaderConfig,
     ) -> Self {
-        Self { plan, views, analytics, clock, config, known: Mutex::new(None) }
+        let bounds = GuardConfig { timeout: config.layer_timeout, ..config.guard };
+        let guard = |name, store| Guard::new(name, store, Arc::clone(&clock), bounds);
+        let guards = Guards {
+            views: guard("speed_views", Store::Views(Arc::clone(&views))),
+            analytics: guard("analytics", Store::Analytics(Arc::clone(&analytics))),
+            log: None,
+            lake: None,
+        };
+        let versions = Versions::of(&plan);
+        Self {
+            plan,
+            versions,
+            views,
+            analytics,
+            log: None,
+            clock,
+            config,
+            guards,
+            known: Mutex::new(None),
+            rankings: None,
+        }
+    }
+
+    /// The same reader, with rankings that are answered from memory where they can be.
+    #[must_use]
+    pub fn with_rankings(mut self, rankings: Arc<Rankings>) -> Self {
+        self.rankings = Some(rankings);
+        self
+    }
+
+    /// The same reader, watching stores from which it reads no answers: `/readyz` tells how they are, and the status
+    /// how far the log is ahead.
+    #[must_use]
+    pub fn watching(mut self, log: Option<Arc<dyn Log>>, lake: Option<Arc<dyn Objects>>) -> Self {
+        let bounds = GuardConfig { timeout: self.config.layer_timeout, ..self.config.guard };
+        let guard = |name, store| Guard::new(name, store, Arc::clone(&self.clock), bounds);
+        self.guards.log = log.clone().map(|log| guard("log", Store::Log(log)));
+        self.guards.lake = lake.map(|lake| guard("lake", Store::Objects(lake)));
+        self.log = log;
+        self
+    }
+
+    /// The rankings kept ready, if any are.
+    pub const fn rankings(&self) -> Option<&Arc<Rankings>> {
+        self.rankings.as_ref()
     }
 
     /// The plan whose views it answers.
@@ -125,19 +207,75 @@ impl Reader {
         tokio::time::timeout(bound, query).await.unwrap_or_else(late)
     }
 
+    /// The guards of its stores.
+    pub(crate) const fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    fn guard(&self, layer: Layer) -> &Arc<Guard> {
+        if layer == Layer::Batch { &self.guards.analytics } else { &self.guards.views }
+    }
+
     /// Reads from a layer; a failure or a delay is the layer's, not the query's.
     async fn read<T>(&self, layer: Layer, read: impl Future<Output = PortResult<T>>) -> Result<T, LayerDown> {
-        match tokio::time::timeout(self.config.layer_timeout, read).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
+        self.read_sized(layer, Size::Any, read).await
+    }
+
+    async fn read_sized<T>(
+        &self,
+        layer: Layer,
+        size: Size,
+        read: impl Future<Output = PortResult<T>>,
+    ) -> Result<T, LayerDown> {
+        self.guard(layer).read(size, read).await.map_err(|error| {
+            if let ReadError::Port(error) = &error {
                 tracing::warn!(%error, layer = layer.name(), "a query could not read a layer");
-                Err(LayerDown { layer, reason: reason(&error) })
             }
-            Err(_) => {
-                tracing::warn!(layer = layer.name(), timeout = ?self.config.layer_timeout, "a layer did not answer in time");
-                Err(LayerDown { layer, reason: Reason::TimedOut })
-            }
-        }
+            LayerDown { layer, reason: error.reason() }
+        })
+    }
+
+    /// The newest published manifest, through the guard of its store.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    pub(crate) async fn manifest(&self) -> Result<Option<Arc<Manifest>>, ReadError> {
+        self.guards.analytics.read(Size::Small, self.analytics.current()).await
+    }
+
+    /// The progress of the speed layer's shards, through the guard of their store. Progress of another version of the
+    /// plan says nothing of this one's rows: it is left out.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    pub(crate) async fn progress(&self) -> Result<Vec<(Shard, Progress)>, ReadError> {
+        let progress = self.guards.views.read(Size::Small, self.views.progress()).await;
+        progress.map(|mut shards| {
+            shards.retain(|(shard, progress)| self.versions.has(shard, progress));
+            shards
+        })
+    }
+
+    /// Per topic and partition the next offset of the log, through its guard; nothing without a log to watch.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    pub(crate) async fn log_ends(&self) -> Result<BTreeMap<String, Positions>, ReadError> {
+        let (Some(log), Some(guard)) = (&self.log, &self.guards.log) else { return Ok(BTreeMap::new()) };
+        let topics = guard.read(Size::Small, log.topics()).await?;
+        let ends = |topic: TopicInfo| {
+            (topic.name, topic.partitions.into_iter().map(|(partition, (_, next))| (partition, next)).collect())
+        };
+        Ok(topics.into_iter().map(ends).collect())
+    }
+
+    /// Start of the newest pane of a view in the speed views, through their guard.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    pub(crate) async fn newest_speed_pane(&self, view: &ViewPlan) -> Result<Option<Timestamp>, ReadError> {
+        let (schema, now) = (view.into(), self.clock.now());
+        self.guards.views.read(Size::Small, self.views.newest_pane(&schema, now)).await
     }
 
     /// The state of the layers that `layer` needs. The manifest comes before everything else.
@@ -145,7 +283,7 @@ impl Reader {
         let (manifest, unknown) = if layer == Layer::Speed {
             (None, None)
         } else {
-            match self.read(Layer::Batch, self.analytics.current()).await {
+            match self.read_sized(Layer::Batch, Size::Small, self.analytics.current()).await {
                 Ok(manifest) => {
                     self.known.lock().clone_from(&manifest);
                     (manifest, None)
@@ -162,7 +300,7 @@ impl Reader {
             Vec::new()
         } else {
             // Only provenance needs it: an answer whose panes can be read is not refused for it.
-            self.read(Layer::Speed, self.views.progress()).await.unwrap_or_default()
+            self.progress().await.unwrap_or_default()
         };
         Ok(Snapshot { manifest, unknown, progress, now: self.clock.now() })
     }

@@ -9,8 +9,9 @@ use super::answer::ReportAnswer;
 use super::cursor;
 use super::request::{DEFAULT_LIMIT, MAX_LIMIT, ReportRequest, checked_limit};
 use super::snapshot::manifest_ref;
-use crate::boundary::Layer;
+use crate::boundary::{Layer, Reason};
 use crate::error::{QueryError, Thing};
+use crate::guard::{ReadError, Size};
 
 impl Reader {
     /// The report of this name.
@@ -62,15 +63,16 @@ impl Reader {
             filters.push((name.clone(), value));
         }
         let query = ReportQuery { filters, offset, limit };
-        let page =
-            match tokio::time::timeout(self.config.layer_timeout, self.analytics.report(manifest, &plan.name, &query))
-                .await
-            {
-                Ok(Ok(page)) => page,
-                Ok(Err(PortError::NotFound { .. })) => return Err(not_published()),
-                Ok(Err(error)) => return Err(QueryError::port("the batch layer", error)),
-                Err(_) => return Err(QueryError::Timeout { seconds: self.config.layer_timeout.as_secs() }),
-            };
+        let read = self.analytics.report(manifest, &plan.name, &query);
+        let page = match self.guards.analytics.read(Size::Any, read).await {
+            Ok(page) => page,
+            Err(ReadError::Port(PortError::NotFound { .. })) => return Err(not_published()),
+            Err(ReadError::Port(error)) => return Err(QueryError::port("the batch layer", error)),
+            Err(ReadError::Down(Reason::TimedOut)) => {
+                return Err(QueryError::Timeout { seconds: self.config.layer_timeout.as_secs() });
+            }
+            Err(ReadError::Down(_)) => return Err(QueryError::Unavailable { what: "the batch layer" }),
+        };
         let next = offset.saturating_add(page.rows.len() as u64);
         Ok(ReportAnswer {
             report: plan.name.clone(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Plan, ViewPlan};
-use tideline_common::ports::PortError;
 use tideline_common::ports::Progress;
 use tideline_common::position::Shard;
 use tideline_common::time::{Span, Timestamp};
@@ -33,14 +32,6 @@ pub(crate) struct Parts {
     pub(crate) through: Option<Timestamp>,
     pub(crate) split: Split,
     pub(crate) missing: Vec<Missing>,
-}
-
-/// What a failed read of a layer is told as; the error itself goes to the log.
-pub(crate) fn reason(error: &PortError) -> Reason {
-    match error {
-        PortError::Corrupt { .. } => Reason::Damaged,
-        _ => Reason::Unavailable,
-    }
 }
 
 impl Snapshot {
@@ -113,6 +104,10 @@ impl Snapshot {
     /// The provenance of an answer over `sources` made of these parts.
     pub(crate) fn provenance(&self, plan: &Plan, sources: &[String], layer: Layer, parts: Parts) -> Provenance {
         let Parts { through, split, missing } = parts;
+        for part in &missing {
+            let labels = [("layer", part.layer.name()), ("reason", part.reason.name())];
+            metrics::counter!("tideline_serving_partial_answers_total", &labels).increment(1);
+        }
         let mut positions = LayerPositions::default();
         let mut watermarks = BTreeMap::new();
         let mut newest: Option<Timestamp> = None;
@@ -148,6 +143,7 @@ impl Snapshot {
             positions,
             watermarks,
             freshness_ms: newest.map(|at| self.now.since(at).0.max(0) / 1_000),
+            kept: false,
             missing,
         }
     }

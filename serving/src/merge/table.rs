@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tideline_common::value::Value;
 
 use super::answer::{LookupAnswer, ReportAnswer, Row, RowsAnswer, TopAnswer};
+use crate::boundary::Missing;
 
 /// An answer that can be read as rows under column names.
 pub trait Table {
@@ -16,6 +17,11 @@ pub trait Table {
 
     /// The values of a row, one per name. Panics past the end.
     fn row(&self, at: usize) -> Vec<Cow<'_, Value>>;
+
+    /// Parts that should be in it and are not.
+    fn missing(&self) -> &[Missing] {
+        &[]
+    }
 
     /// As CSV (RFC 4180): a header, then the rows; null is nothing at all, an empty text `""`.
     fn to_csv(&self) -> String {
@@ -75,6 +81,10 @@ macro_rules! window_table {
             fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
                 window_row(&self.rows[at])
             }
+
+            fn missing(&self) -> &[Missing] {
+                &self.provenance.missing
+            }
         }
     };
 }
@@ -94,6 +104,10 @@ impl Table for LookupAnswer {
     fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
         let (time, values) = &self.rows[at];
         std::iter::once(Cow::Owned(Value::Timestamp(*time))).chain(values.iter().map(Cow::Borrowed)).collect()
+    }
+
+    fn missing(&self) -> &[Missing] {
+        &self.provenance.missing
     }
 }
 

@@ -1,21 +1,24 @@
 //! Rankings: all keys of one window, the highest first.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Answers, ViewPlan};
 use tideline_common::ports::ViewSchema;
 use tideline_common::state::{StateBatch, StateTable};
-use tideline_common::time::Timestamp;
-use tideline_common::value::{Type, Value};
+use tideline_common::time::{Span, Timestamp};
+use tideline_common::value::Value;
 
 use super::answer::{Row, TopAnswer};
+use super::order::{descending, is_rankable};
 use super::request::{MAX_TOP, TopRequest, checked_limit, checked_window};
 use super::rows::decode_key;
+use super::snapshot::Snapshot;
 use super::{LayerDown, Reader, layer_name};
 use crate::boundary::{Interval, Layer, Missing, Split, boundary};
 use crate::error::QueryError;
+use crate::guard::Size;
+use crate::ranking::Because;
 
 /// Entries when no limit is given.
 const DEFAULT_TOP: usize = 10;
@@ -36,6 +39,9 @@ impl Reader {
         let by = ranking_column(plan, request.by.as_deref())?;
         let limit = checked_limit(request.limit, DEFAULT_TOP, MAX_TOP)?;
         let size = checked_window(plan, request.window, None)?.size;
+        if let Some(answer) = self.top_from_memory(plan, by, limit, size, request)? {
+            return Ok(answer);
+        }
         let schema = ViewSchema::from(plan);
         let snapshot = self.snapshot(request.layer).await?;
         let manifest = snapshot.manifest.as_ref();
@@ -89,6 +95,65 @@ impl Reader {
         })
     }
 
+    /// The answer out of the copy that is kept of the newest window, where it has it: no store is read.
+    fn top_from_memory(
+        &self,
+        plan: &ViewPlan,
+        by: usize,
+        limit: usize,
+        size: Span,
+        request: &TopRequest,
+    ) -> Result<Option<TopAnswer>, QueryError> {
+        let Some(rankings) = &self.rankings else { return Ok(None) };
+        let found = if request.layer != Layer::Merged || request.boundary.is_some() {
+            Err(Because::OtherLayer)
+        } else {
+            rankings.top(plan, by, limit, size, request.at.map(|at| at.floor(plan.pane)))
+        };
+        let found = found.and_then(|ready| {
+            let snapshot = Snapshot {
+                manifest: ready.manifest.clone(),
+                unknown: None,
+                progress: ready.progress.clone(),
+                now: self.clock.now(),
+            };
+            // Rows that may have expired are told, and taken from batch where it has them, by the slow path alone.
+            let whole = snapshot.split(&self.plan, plan, Layer::Merged, Interval::ALL, None);
+            let plain = whole.split == Split::of(Layer::Merged, Interval::ALL, whole.through, plan.pane);
+            if !plain || !whole.missing.is_empty() {
+                return Err(Because::Expired);
+            }
+            let parts = snapshot.split(&self.plan, plan, Layer::Merged, ready.window, None);
+            Ok((ready, snapshot, parts))
+        });
+        let from = found.as_ref().err().map_or("memory", |because| because.name());
+        metrics::counter!("tideline_serving_rankings_total", "view" => plan.name.clone(), "from" => from).increment(1);
+        let Ok((ready, snapshot, parts)) = found else { return Ok(None) };
+        let answers = Answers::new(plan);
+        let rows = (0..ready.rows.len()).map(|row| {
+            let key = decode_key(ready.rows.keys.get(row))?.into();
+            let Interval { from: start, to: end } = ready.window;
+            Ok(Row { key, start, end, values: answers.row(&ready.rows, row), partial: false })
+        });
+        let rows = rows.collect::<Result<_, QueryError>>()?;
+        let mut provenance = snapshot.provenance(&self.plan, &plan.sources, Layer::Merged, parts);
+        provenance.kept = true;
+        let mut known = self.known.lock();
+        if known.is_none() {
+            *known = ready.manifest;
+        }
+        drop(known);
+        Ok(Some(TopAnswer {
+            view: plan.name.clone(),
+            by: plan.answer[by].name.clone(),
+            window: Some(ready.window),
+            key: plan.key.clone(),
+            columns: plan.answer.clone(),
+            rows,
+            provenance,
+        }))
+    }
+
     /// The end of the newest pane with data in the layers of `parts`.
     async fn newest_end(
         &self,
@@ -100,13 +165,15 @@ impl Reader {
     ) -> Option<Timestamp> {
         let mut newest: Option<Timestamp> = None;
         if parts.split.speed.is_some() {
-            match self.read(Layer::Speed, self.views.newest_pane(schema, self.clock.now())).await {
+            let newest_pane = self.views.newest_pane(schema, self.clock.now());
+            match self.read_sized(Layer::Speed, Size::Small, newest_pane).await {
                 Ok(pane) => newest = pane,
                 Err(error) => down.push(error),
             }
         }
         if let (Some(batch), Some(manifest)) = (parts.split.batch, manifest) {
-            match self.read(Layer::Batch, self.analytics.newest_pane(manifest, schema)).await {
+            let newest_pane = self.analytics.newest_pane(manifest, schema);
+            match self.read_sized(Layer::Batch, Size::Small, newest_pane).await {
                 Ok(pane) => {
                     // Gold also holds panes after the boundary; those are not batch's here.
                     let last = if batch.to == Timestamp::MAX {
@@ -154,15 +221,14 @@ impl Reader {
 
 /// The column that ranks.
 fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError> {
-    let rankable = |ty: Type| !matches!(ty, Type::Map | Type::Strings);
     let names =
-        || plan.answer.iter().filter(|f| rankable(f.ty)).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+        || plan.answer.iter().filter(|f| is_rankable(f.ty)).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(name) = by.or_else(|| plan.top.first().map(String::as_str)) else {
-        let first = plan.answer.iter().position(|field| rankable(field.ty));
+        let first = plan.answer.iter().position(|field| is_rankable(field.ty));
         return first.ok_or_else(|| QueryError::parameter("by", "no column of this view can rank"));
     };
     match plan.answer.iter().position(|field| field.name == name) {
-        Some(at) if rankable(plan.answer[at].ty) => Ok(at),
+        Some(at) if is_rankable(plan.answer[at].ty) => Ok(at),
         Some(at) => {
             let message = format!("`{name}` is of type {} and cannot rank; these can: {}", plan.answer[at].ty, names());
             Err(QueryError::parameter("by", message))
@@ -171,31 +237,6 @@ fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError
             "by",
             format!("view `{}` has no column `{name}`; it has: {}", plan.name, names()),
         )),
-    }
-}
-
-/// The order of a ranking: greater values first, null and NaN last.
-fn descending(a: &Value, b: &Value) -> Ordering {
-    let absent = |value: &Value| match value {
-        Value::Null => true,
-        Value::Float(x) => x.is_nan(),
-        _ => false,
-    };
-    match (absent(a), absent(b)) {
-        (true, true) => return Ordering::Equal,
-        (true, false) => return Ordering::Greater,
-        (false, true) => return Ordering::Less,
-        (false, false) => {}
-    }
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => b.cmp(a),
-        (Value::Bool(a), Value::Bool(b)) => b.cmp(a),
-        (Value::String(a), Value::String(b)) => b.cmp(a),
-        (Value::Timestamp(a), Value::Timestamp(b)) => b.cmp(a),
-        (a, b) => match (a.as_f64(), b.as_f64()) {
-            (Some(a), Some(b)) => b.total_cmp(&a),
-            _ => Ordering::Equal,
-        },
     }
 }
 

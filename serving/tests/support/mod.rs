@@ -1,7 +1,9 @@
 //! In-memory doubles of the ports, and a plan to ask about.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::missing_panics_doc)]
 
-use std::collections::BTreeMap;
+pub mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use tideline_common::plan::{
 };
 use tideline_common::ports::{
     Analytics, Appended, Flush, KeySelector, LookupRows, LookupSchema, ManualClock, PanePage, PaneQuery, PortError,
-    PortResult, Progress, ReportPage, ReportQuery, SpeedViews, ViewSchema,
+    PortResult, Progress, ReportPage, ReportQuery, ShardPanes, SpeedViews, ViewSchema,
 };
 use tideline_common::position::Shard;
 use tideline_common::state::{StateBatch, StateTable};
@@ -115,6 +117,7 @@ pub fn plan() -> Plan {
             topic: "feed".into(),
             partitions: 2,
             retention: None,
+            retain_bronze: None,
             start: Start::Earliest,
             columns: vec![field("x", Type::Float)],
             required: Vec::new(),
@@ -188,7 +191,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    async fn check(&self) -> PortResult<()> {
+    pub async fn check(&self) -> PortResult<()> {
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -285,6 +288,23 @@ impl SpeedViews for MemoryViews {
         Ok(between(&self.states.lock(), from, to))
     }
 
+    async fn shards_between(
+        &self,
+        _: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        _: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>> {
+        self.faults.check().await?;
+        let events = self.events.lock();
+        let shards: BTreeSet<u32> = events.iter().map(|event| event.shard).collect();
+        let of = |shard: u32| {
+            let own: Vec<Event> = events.iter().filter(|event| event.shard == shard).cloned().collect();
+            ShardPanes { shard: Shard::new("feed", shard), panes: between(&states(&own), from, to) }
+        };
+        Ok(shards.into_iter().map(of).filter(|of| !of.panes.is_empty()).collect())
+    }
+
     async fn rows(&self, _: &LookupSchema, key: &Key, limit: usize, _: Timestamp) -> PortResult<LookupRows> {
         self.faults.check().await?;
         Ok(lookup_rows(&self.events.lock(), key, limit))
@@ -315,11 +335,16 @@ pub struct MemoryAnalytics {
     pub faults: Faults,
     /// Only the manifest cannot be read.
     pub blind: AtomicBool,
+    /// The manifest is waited for in vain.
+    pub slow_manifest: AtomicBool,
 }
 
 #[async_trait]
 impl Analytics for MemoryAnalytics {
     async fn current(&self) -> PortResult<Option<Arc<Manifest>>> {
+        if self.slow_manifest.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.blind.load(Ordering::SeqCst) {
             return Err(PortError::unavailable("manifest", "no route to host"));
         }
@@ -557,6 +582,7 @@ impl World {
             report: Mutex::new((0..5).map(|i| (format!("r{}", i % 2), f64::from(i))).collect()),
             faults: Faults::default(),
             blind: AtomicBool::new(false),
+            slow_manifest: AtomicBool::new(false),
         });
         let clock = Arc::new(ManualClock::new(Timestamp(700_000_000)));
         let reader = Arc::new(Reader::new(Arc::new(plan), views.clone(), analytics.clone(), clock.clone(), config));
@@ -578,7 +604,11 @@ impl World {
     }
 
     pub fn router(&self) -> axum::Router {
-        tideline_serving::api::router(ApiParts {
+        tideline_serving::api::router(self.parts())
+    }
+
+    pub fn parts(&self) -> ApiParts {
+        ApiParts {
             reader: self.reader.clone(),
             topics: self.topics.clone(),
             batch: Some(self.batch.clone()),
@@ -586,6 +616,6 @@ impl World {
             status: self.status.clone(),
             metrics: Arc::new(|| "tideline_up 1\n".to_owned()),
             config: self.api.clone(),
-        })
+        }
     }
 }
