@@ -1,5 +1,6 @@
 //! `tideline.toml`: where the platform's parts are. Everything is optional; what is absent is embedded.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -27,55 +28,206 @@ pub struct Config {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// `embedded`.
-    pub kind: String,
+    /// Which log.
+    pub kind: LogKind,
     /// The most bytes that the embedded log may hold; appends beyond it are refused with 503.
     pub max_bytes: u64,
+    /// Kafka: `host:port` of some brokers.
+    pub brokers: Vec<String>,
+    /// Kafka: the group whose members share the partitions, and under which progress is noted.
+    pub group: String,
+    /// Kafka: replication factor of topics that Tideline creates.
+    pub replication_factor: i32,
+    /// Kafka: handed to librdkafka as they are (`security.protocol`, `sasl.username`, ...).
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { kind: EMBEDDED.to_owned(), max_bytes: 64 << 30 }
+        Self {
+            kind: LogKind::Embedded,
+            max_bytes: 64 << 30,
+            brokers: vec!["127.0.0.1:9092".to_owned()],
+            group: "tideline".to_owned(),
+            replication_factor: 1,
+            properties: BTreeMap::new(),
+        }
     }
 }
 
+// By hand: properties hold passwords.
+impl std::fmt::Debug for LogConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogConfig")
+            .field("kind", &self.kind)
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Kinds of logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// In the data folder.
+    Embedded,
+    /// Kafka.
+    Kafka,
+}
+
 /// `[lake]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LakeConfig {
-    /// A folder; `lake` in the data folder when absent.
-    pub url: Option<PathBuf>,
+    /// A folder, or `s3://bucket/prefix`; `lake` in the data folder when absent.
+    pub url: Option<String>,
+    /// S3: address of a server that is not Amazon's, such as `http://127.0.0.1:9000`.
+    pub endpoint: Option<String>,
+    /// S3: region.
+    pub region: Option<String>,
+    /// S3: access key; from the machine's role or environment when absent.
+    pub access_key: Option<String>,
+    /// S3: secret key.
+    pub secret_key: Option<String>,
+}
+
+// By hand: the secret is never printed.
+impl std::fmt::Debug for LakeConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeConfig")
+            .field("url", &self.url)
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LakeConfig {
+    /// Whether it is in an object store.
+    pub fn is_s3(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url.starts_with(S3))
+    }
 }
 
 /// `[views]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ViewsConfig {
-    /// `embedded`.
-    pub kind: String,
+    /// Which store.
+    pub kind: ViewsKind,
+    /// Scylla: `host:port` of some nodes.
+    pub nodes: Vec<String>,
+    /// Scylla: the keyspace; `tideline migrate` creates it.
+    pub keyspace: String,
+    /// Scylla: replication factor of a keyspace that `tideline migrate` creates.
+    pub replication_factor: u32,
+    /// Scylla: name of the data centre whose nodes are asked; any when absent.
+    pub datacenter: Option<String>,
+    /// Scylla: user; none when absent.
+    pub username: Option<String>,
+    /// Scylla: the user's password.
+    pub password: Option<String>,
+    /// Scylla: file of certificates (PEM) that are trusted; TLS is used when it is given.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for ViewsConfig {
     fn default() -> Self {
-        Self { kind: EMBEDDED.to_owned() }
+        Self {
+            kind: ViewsKind::Embedded,
+            nodes: vec!["127.0.0.1:9042".to_owned()],
+            keyspace: "tideline".to_owned(),
+            replication_factor: 1,
+            datacenter: None,
+            username: None,
+            password: None,
+            ca_file: None,
+        }
     }
 }
 
+// By hand: the password is never printed.
+impl std::fmt::Debug for ViewsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ViewsConfig")
+            .field("kind", &self.kind)
+            .field("nodes", &self.nodes)
+            .field("keyspace", &self.keyspace)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Kinds of stores of speed views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ViewsKind {
+    /// In the data folder.
+    Embedded,
+    /// Scylla, or any CQL server.
+    Scylla,
+}
+
 /// `[analytics]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnalyticsConfig {
-    /// `embedded`.
-    pub kind: String,
+    /// Which store.
+    pub kind: AnalyticsKind,
+    /// `ClickHouse`: address of its HTTP interface.
+    pub url: String,
+    /// `ClickHouse`: database; `tideline migrate` creates it.
+    pub database: String,
+    /// `ClickHouse`: user.
+    pub user: Option<String>,
+    /// `ClickHouse`: the user's password.
+    pub password: Option<String>,
+    /// `ClickHouse`: name of the cluster for `s3Cluster`; one server when absent.
+    pub cluster: Option<String>,
+    /// `ClickHouse`: address of the lake as the server sees it, when it is another one than ours.
+    pub lake_endpoint: Option<String>,
 }
 
 impl Default for AnalyticsConfig {
     fn default() -> Self {
-        Self { kind: EMBEDDED.to_owned() }
+        Self {
+            kind: AnalyticsKind::Embedded,
+            url: "http://127.0.0.1:8123".to_owned(),
+            database: "tideline".to_owned(),
+            user: None,
+            password: None,
+            cluster: None,
+            lake_endpoint: None,
+        }
     }
+}
+
+// By hand: the password is never printed.
+impl std::fmt::Debug for AnalyticsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnalyticsConfig")
+            .field("kind", &self.kind)
+            .field("url", &self.url)
+            .field("database", &self.database)
+            .field("user", &self.user)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Kinds of stores of batch results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalyticsKind {
+    /// Gold as it lies in the lake.
+    Embedded,
+    /// `ClickHouse`.
+    Clickhouse,
 }
 
 /// `[serve]`
@@ -88,15 +240,26 @@ pub struct ServeConfig {
     pub max_record_bytes: usize,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// Memory of the rankings kept ready, in bytes, estimated.
+    pub rankings_bytes: usize,
+    /// Reads of one store at work at once.
+    pub max_store_reads: usize,
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned(), max_record_bytes: 1 << 20, max_body_bytes: 64 << 20 }
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            max_record_bytes: 1 << 20,
+            max_body_bytes: 64 << 20,
+            rankings_bytes: 512 << 20,
+            max_store_reads: 64,
+        }
     }
 }
 
-const EMBEDDED: &str = "embedded";
+/// How the address of a lake in an object store begins.
+const S3: &str = "s3://";
 /// File that is read when none is named.
 const DEFAULT_FILE: &str = "tideline.toml";
 /// Prefix of environment variables that override keys: `TIDELINE_LOG__KIND` is `log.kind`.
@@ -154,7 +317,9 @@ impl Config {
             };
             let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
             if let Some(section) = section.as_table_mut() {
-                section.insert(key.to_lowercase(), scalar(value));
+                let key = key.to_lowercase();
+                let value = value_of(&key, value);
+                section.insert(key, value);
                 origins.push(name.as_str());
             }
         }
@@ -166,21 +331,43 @@ impl Config {
         Ok(config)
     }
 
+    /// Keys of what is embedded, and therefore one process's own.
+    pub fn embedded(&self) -> Vec<&'static str> {
+        let keys = [
+            ("log.kind", self.log.kind == LogKind::Embedded),
+            ("lake.url", self.lake.url.is_none()),
+            ("views.kind", self.views.kind == ViewsKind::Embedded),
+        ];
+        keys.into_iter().filter_map(|(key, embedded)| embedded.then_some(key)).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
-        for (section, kind) in
-            [("log", &self.log.kind), ("views", &self.views.kind), ("analytics", &self.analytics.kind)]
-        {
-            if kind != EMBEDDED {
-                return Err(format!("{section}.kind = \"{kind}\": this build has only \"{EMBEDDED}\""));
-            }
-        }
         if let Some(url) = &self.lake.url
-            && url.to_string_lossy().contains("://")
+            && url.contains("://")
+            && !self.lake.is_s3()
         {
-            return Err(format!("lake.url = \"{}\": this build has only a local folder", url.display()));
+            return Err(format!("lake.url = \"{url}\": it is a folder, or s3://bucket/prefix"));
+        }
+        if self.lake.access_key.is_some() != self.lake.secret_key.is_some() {
+            return Err("lake.access_key and lake.secret_key belong together".to_owned());
+        }
+        if self.log.kind == LogKind::Kafka && (self.log.brokers.is_empty() || self.log.group.is_empty()) {
+            return Err("log.brokers and log.group must not be empty with log.kind = \"kafka\"".to_owned());
+        }
+        if self.views.kind == ViewsKind::Scylla && self.views.nodes.is_empty() {
+            return Err("views.nodes must not be empty with views.kind = \"scylla\"".to_owned());
+        }
+        for (key, name) in [("views.keyspace", &self.views.keyspace), ("analytics.database", &self.analytics.database)]
+        {
+            if !is_identifier(name) {
+                return Err(format!("{key} = \"{name}\": letters, digits and _ only, and at most 48 of them"));
+            }
         }
         self.speed.check().map_err(|error| error.to_string())?;
         self.batch.check().map_err(|error| error.to_string())?;
+        if self.serve.max_store_reads == 0 {
+            return Err("serve.max_store_reads must be at least 1".to_owned());
+        }
         if self.serve.max_record_bytes == 0 || self.serve.max_body_bytes < self.serve.max_record_bytes {
             return Err("serve.max_body_bytes must be at least serve.max_record_bytes, and both positive".to_owned());
         }
@@ -188,7 +375,28 @@ impl Config {
     }
 }
 
-/// A TOML value of an environment variable: a boolean or an integer where it reads as one.
+/// Whether a name needs no quoting in any of the databases.
+fn is_identifier(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.len() <= 48 && name.chars().all(word) && name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+/// Keys that are lists of texts.
+const LISTS: [&str; 2] = ["brokers", "nodes"];
+
+/// A TOML value of an environment variable: a list where the key is one, written as in TOML or with commas.
+fn value_of(key: &str, text: &str) -> toml::Value {
+    let written = || format!("list = {text}").parse::<toml::Table>().ok()?.remove("list");
+    match text.trim_start().starts_with(['[', '{']).then(written).flatten() {
+        Some(value) => value,
+        None if LISTS.contains(&key) => {
+            text.split(',').map(|part| toml::Value::String(part.trim().to_owned())).collect::<Vec<_>>().into()
+        }
+        None => scalar(text),
+    }
+}
+
+/// A TOML value: a boolean or an integer where the text reads as one.
 fn scalar(text: &str) -> toml::Value {
     text.parse::<bool>()
         .map(toml::Value::Boolean)
@@ -249,19 +457,42 @@ mod tests {
     }
 
     #[test]
+    fn servers_are_named_by_file_or_environment() {
+        let text = "[log]\nkind = \"kafka\"\nproperties = { \"sasl.password\" = \"${PW}\" }\n[views]\nkind = \"scylla\"\n\
+                    [lake]\nurl = \"s3://b/p\"\n[analytics]\nkind = \"clickhouse\"";
+        let env = [("PW", "hush"), ("TIDELINE_LOG__BROKERS", "a:1, b:2"), ("TIDELINE_VIEWS__NODES", "[\"c:3\"]")];
+        let config = parse(text, &env).unwrap();
+        assert_eq!(config.log.brokers, ["a:1", "b:2"]);
+        assert_eq!(config.views.nodes, ["c:3"]);
+        assert_eq!(config.log.properties["sasl.password"], "hush");
+        assert!(config.embedded().is_empty());
+        assert_eq!(parse("", &[]).unwrap().embedded(), ["log.kind", "lake.url", "views.kind"]);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let text = "[lake]\nurl = \"s3://b\"\naccess_key = \"hush\"\nsecret_key = \"hush\"\n[views]\npassword = \"hush\"\n\
+                    [analytics]\npassword = \"hush\"\n[log]\nproperties = { \"sasl.password\" = \"hush\" }";
+        let config = parse(text, &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
     fn mistakes_name_their_place() {
         let wrong = |text: &str, env: &[(&str, &str)], part: &str| {
             let message = parse(text, env).unwrap_err();
             assert!(message.contains(part), "{message}");
         };
         wrong("[serve]\nlisen = \"x\"", &[], "line 2, column 1");
-        wrong("[log]\nkind = \"rabbit\"", &[], "log.kind = \"rabbit\"");
+        wrong("[log]\nkind = \"rabbit\"", &[], "unknown variant `rabbit`, expected `embedded` or `kafka`");
         wrong("[log]\nkind = \"${NONE}\"", &[], "line 2: the environment has no NONE");
         wrong("[speed]\nflush_interval = \"5\"", &[], "not a duration");
         wrong("[speed]\ncheckpoint_interval = \"2m\"", &[], "checkpoint_interval");
         wrong("[batch]\nschedule = \"often\"", &[], "often");
         wrong("[batch]\nparallelism = 0", &[], "batch.parallelism");
         wrong("", &[("TIDELINE_SERVE__NOPE", "1")], "TIDELINE_SERVE__NOPE");
-        wrong("[lake]\nurl = \"s3://x\"", &[], "lake.url");
+        wrong("[lake]\nurl = \"gs://x\"", &[], "lake.url");
+        wrong("[lake]\naccess_key = \"x\"", &[], "lake.secret_key");
+        wrong("[views]\nkeyspace = \"a-b\"", &[], "views.keyspace");
     }
 }

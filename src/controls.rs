@@ -1,6 +1,6 @@
 //! What the HTTP API asks of the other layers, answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,12 +8,14 @@ use serde_json::{Value as Json, json};
 use tideline_batch::{BatchLayer, RunStatus};
 use tideline_common::plan::Plan;
 use tideline_common::ports::{Appended, Log, PortResult};
+use tideline_common::position::{Offset, Partition};
 use tideline_common::time::Timestamp;
 use tideline_ingest::appender::Appender;
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
-use tideline_speed::{ShardCondition, SpeedHandle};
+use tideline_speed::{ShardCondition, ShardStatus, SpeedHandle};
 
 use crate::agreement::Agreements;
+use crate::platform::Stores;
 
 /// Topics of the plan, written through the appender.
 #[derive(Debug)]
@@ -76,78 +78,125 @@ impl BatchControl for Runs {
     }
 }
 
-/// What the process knows of itself.
+/// What the process knows of itself: of the layers that it runs, and of the log.
 #[derive(Debug)]
-pub struct Process {
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// The speed layer.
-    pub speed: Arc<SpeedHandle>,
-    /// The batch layer.
-    pub batch: Arc<BatchLayer>,
-    /// The log.
-    pub log: Arc<dyn Log>,
-    /// Compares the layers.
-    pub agreements: Arc<Agreements>,
+pub struct Status {
+    plan: Arc<Plan>,
+    log: Arc<dyn Log>,
+    /// Set when the speed layer has started, which needs the log.
+    speed: Arc<OnceLock<Arc<SpeedHandle>>>,
+    batch: Option<Arc<BatchLayer>>,
+    agreements: Option<Arc<Agreements>>,
+    /// Whether this process is nothing without the log.
+    needs_log: bool,
+}
+
+impl Status {
+    /// A process that runs neither layer.
+    pub fn new(plan: &Arc<Plan>, stores: &Stores) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            log: Arc::clone(&stores.log),
+            speed: Arc::default(),
+            batch: None,
+            agreements: None,
+            needs_log: true,
+        }
+    }
+
+    /// It works without the log.
+    #[must_use]
+    pub const fn without_log(mut self) -> Self {
+        self.needs_log = false;
+        self
+    }
+
+    /// It runs the speed layer.
+    #[must_use]
+    pub fn with_speed(self, speed: &Arc<SpeedHandle>) -> Self {
+        // Nobody else has set what was made with this value.
+        let _ = self.speed.set(Arc::clone(speed));
+        self
+    }
+
+    /// It will run the speed layer, once `speed` is set.
+    #[must_use]
+    pub fn starting_speed(mut self, speed: Arc<OnceLock<Arc<SpeedHandle>>>) -> Self {
+        self.speed = speed;
+        self
+    }
+
+    /// It runs the batch layer.
+    #[must_use]
+    pub fn with_batch(mut self, batch: &Arc<BatchLayer>, agreements: &Arc<Agreements>) -> Self {
+        self.batch = Some(Arc::clone(batch));
+        self.agreements = Some(Arc::clone(agreements));
+        self
+    }
+
+    fn shards(&self) -> Vec<Json> {
+        let shard = |status: ShardStatus| {
+            let lag = status.lag();
+            let mut shard = serde_json::to_value(&status).unwrap_or(Json::Null);
+            shard["lag"] = lag.into();
+            // Inside, times are microseconds; in the API they are text.
+            for (field, at) in [("checkpoint_at", status.checkpoint_at), ("watermark", status.watermark)] {
+                shard[field] = text(at);
+            }
+            shard["progress"] = json!({
+                "highest": text(status.progress.highest),
+                "last_appended": text(status.progress.last_appended),
+            });
+            shard
+        };
+        self.speed.get().map(|speed| speed.status().into_iter().map(shard).collect()).unwrap_or_default()
+    }
+
+    async fn topics(&self) -> serde_json::Map<String, Json> {
+        let topics = self.log.topics().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "status could not ask the log");
+            Vec::new()
+        });
+        let range = |(partition, (first, next)): (&Partition, &(Offset, Offset))| {
+            (partition.to_string(), json!({"first": first, "next": next}))
+        };
+        topics
+            .into_iter()
+            .map(|topic| {
+                let partitions: serde_json::Map<String, Json> = topic.partitions.iter().map(range).collect();
+                (topic.name, json!({ "partitions": partitions }))
+            })
+            .collect()
+    }
 }
 
 #[async_trait]
-impl StatusSource for Process {
+impl StatusSource for Status {
     async fn status(&self) -> Json {
-        let shards: Vec<Json> = self
-            .speed
-            .status()
+        let speed = self.speed.get();
+        let watermarks: serde_json::Map<String, Json> = speed
             .into_iter()
-            .map(|status| {
-                let lag = status.lag();
-                let mut shard = serde_json::to_value(&status).unwrap_or(Json::Null);
-                shard["lag"] = lag.into();
-                // Inside, times are microseconds; in the API they are text.
-                for (field, at) in [("checkpoint_at", status.checkpoint_at), ("watermark", status.watermark)] {
-                    shard[field] = text(at);
-                }
-                shard["progress"] = json!({
-                    "highest": text(status.progress.highest),
-                    "last_appended": text(status.progress.last_appended),
-                });
-                shard
-            })
+            .flat_map(|speed| speed.watermarks())
+            .map(|view| (view.view, text(view.watermark)))
             .collect();
-        let topics: serde_json::Map<String, Json> = match self.log.topics().await {
-            Ok(topics) => topics
-                .into_iter()
-                .map(|topic| {
-                    let partitions: serde_json::Map<String, Json> = topic
-                        .partitions
-                        .iter()
-                        .map(|(partition, (first, next))| {
-                            (partition.to_string(), json!({"first": first, "next": next}))
-                        })
-                        .collect();
-                    (topic.name, json!({ "partitions": partitions }))
-                })
-                .collect(),
-            Err(error) => {
-                tracing::warn!(%error, "status could not ask the log");
-                serde_json::Map::new()
-            }
-        };
-        let watermarks: serde_json::Map<String, Json> =
-            self.speed.watermarks().into_iter().map(|view| (view.view, text(view.watermark))).collect();
-        let last_run = self.batch.runs().first().map(run);
+        let last_run = |batch: &Arc<BatchLayer>| batch.runs().first().map(run);
         json!({
             "pipelines": self.plan.name,
-            "shards": shards,
-            "topics": topics,
+            "shards": self.shards(),
+            "membership": speed.map(|speed| json!(speed.membership())),
+            "topics": self.topics().await,
             "watermarks": watermarks,
-            "batch": { "last_run": last_run, "skipped_ticks": self.batch.skipped() },
-            "agreement": self.agreements.summary(),
+            "batch": {
+                "last_run": self.batch.as_ref().and_then(last_run),
+                "skipped_ticks": self.batch.as_ref().map(|batch| batch.skipped()),
+            },
+            "agreement": self.agreements.as_ref().map(|agreements| agreements.summary()),
         })
     }
 
     async fn checks(&self) -> Vec<Check> {
         let mut checks = Vec::new();
-        for status in self.speed.status() {
+        for status in self.speed.get().into_iter().flat_map(|speed| speed.status()) {
             let bad = matches!(status.condition, ShardCondition::Failed | ShardCondition::Paused);
             checks.push(Check {
                 name: format!("speed {}", status.shard),
@@ -155,12 +204,15 @@ impl StatusSource for Process {
                 detail: status.reason.filter(|_| bad),
             });
         }
-        let log = self.log.topics().await;
-        checks.push(Check {
-            name: "log".to_owned(),
-            ok: log.is_ok(),
-            detail: log.err().map(|error| error.to_string()),
-        });
+        if let Some(speed) = self.speed.get() {
+            let group = speed.membership();
+            checks.push(Check { name: "speed group".to_owned(), ok: group.reason.is_none(), detail: group.reason });
+        }
+        if self.needs_log {
+            let log = self.log.topics().await;
+            let detail = log.err().map(|error| error.to_string());
+            checks.push(Check { name: "log".to_owned(), ok: detail.is_none(), detail });
+        }
         checks
     }
 }

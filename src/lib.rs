@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
-//! - [`platform`]: ports and layers put together · [`controls`]: what serving asks of the other layers
+//! - [`stores`]: the adapters that the configuration names · [`platform`]: every layer in one process
+//! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
 //! - [`agreement`]: the layers compared, on demand and after every published version
 //! - [`client`]: the HTTP API, of a running server or in this process
 //! - [`command`]: one file per command · [`output`]: what they print
@@ -20,3 +21,5 @@ pub mod controls;
 pub mod golden;
 pub mod output;
 pub mod platform;
+pub mod process;
+pub mod stores;

@@ -23,6 +23,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(command::up::Up),
+    Speed(command::speed::Speed),
+    Serve(command::serve::Serve),
+    Ingest(command::ingest::Ingest),
+    Migrate(command::migrate::Migrate),
     Batch(command::batch::Batch),
     Produce(command::produce::Produce),
     Query(command::query::Query),
@@ -39,6 +43,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Two TLS libraries bring a provider each; the process names one. Nobody has set another before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     init_logging(cli.log_json);
     match run(cli.command) {
         Ok(code) => code,
@@ -55,6 +61,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match command {
             Command::Up(up) => done(up.run().await),
+            Command::Speed(speed) => done(speed.run().await),
+            Command::Serve(serve) => done(serve.run().await),
+            Command::Ingest(ingest) => done(ingest.run().await),
+            Command::Migrate(migrate) => done(migrate.run().await),
             Command::Batch(batch) => batch.run().await,
             Command::Produce(produce) => done(produce.run().await),
             Command::Query(query) => done(query.run().await),
@@ -73,8 +83,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Logs go to standard error; `RUST_LOG` chooses what.
 fn init_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,polars=warn,fjall=warn,lsm_tree=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("info,polars=warn,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=warn,librdkafka=warn")
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {
         builder.json().init();

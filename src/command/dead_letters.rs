@@ -62,7 +62,8 @@ impl DeadLetters {
             let rows: Vec<Json> = letters.iter().map(row).collect();
             return print(|out| Rows::of_objects(&rows).write(selection.format, out));
         }
-        let appender = stores.appender(&plan).await?;
+        stores.ensure_topics(&plan).await?;
+        let appender = stores.appender(&plan)?;
         let mut replayed = 0;
         for source in &plan.sources {
             let raw: Vec<bytes::Bytes> =
@@ -73,7 +74,7 @@ impl DeadLetters {
                 replayed += chunk.len();
             }
         }
-        println!("{replayed} records appended again; `tideline up` takes them in");
+        println!("{replayed} records appended again; the speed layer takes them in");
         Ok(())
     }
 }

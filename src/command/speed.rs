@@ -1,0 +1,73 @@
+//! `tideline speed`: a worker of the speed layer.
+
+use std::sync::{Arc, OnceLock};
+
+use clap::Args;
+use tideline_serving::api::{self, ApiParts, Scope};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::role::{NoTopics, Role};
+use crate::command::up::api_config;
+use crate::controls::Status;
+use crate::platform::maintain;
+use crate::process::Process;
+use crate::stores::Stores;
+
+/// Runs one worker of the speed layer. Workers of one group share the partitions; start and stop as many as you like.
+#[derive(Debug, Args)]
+pub struct Speed {
+    #[command(flatten)]
+    role: Role,
+    /// Address of health, status and metrics; port 0 is any that is free.
+    #[arg(long, default_value = "127.0.0.1:8081", env = "TIDELINE_LISTEN")]
+    listen: String,
+}
+
+impl Speed {
+    /// Runs until SIGTERM or SIGINT, then hands its partitions over in order.
+    ///
+    /// # Errors
+    /// Definitions, configuration or address that cannot be used; a plan that cannot be run.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let (config, plan) = (self.role.config()?, self.role.plan()?);
+        let stores = Stores::shared("speed", &config).await?;
+        let process = Process::begin(&self.listen).await?;
+        let address = process.address()?;
+        tracing::info!(%address, pipelines = %plan.name, "a speed worker is up");
+
+        // The layer begins when the log is there; until then the process is alive, and not ready.
+        let slot = Arc::new(OnceLock::new());
+        let router = api::router(ApiParts {
+            reader: Arc::new(stores.reader(&plan, &config.serve)),
+            topics: Arc::new(NoTopics),
+            batch: None,
+            agreement: None,
+            status: Arc::new(Status::new(&plan, &stores).starting_speed(Arc::clone(&slot))),
+            metrics: process.metrics(),
+            config: api_config(&config, Scope::Operations),
+        });
+        let shutdown = process.shutdown().clone();
+        let serving = tokio::spawn(process.serve(router));
+        let cancel = CancellationToken::new();
+        let worked = tokio::select! {
+            started = stores.speed(&plan, &config, cancel.child_token()) => match started {
+                Ok(speed) => {
+                    // Set once, here.
+                    let _ = slot.set(Arc::clone(&speed));
+                    let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
+                    let upkeep = tokio::spawn(upkeep);
+                    shutdown.cancelled().await;
+                    cancel.cancel();
+                    speed.join().await;
+                    upkeep.await.map_err(anyhow::Error::from)
+                }
+                Err(error) => Err(error),
+            },
+            () = shutdown.cancelled() => Ok(()),
+        };
+        shutdown.cancel();
+        serving.await??;
+        tracing::info!("the speed worker has stopped");
+        worked
+    }
+}

@@ -1,0 +1,100 @@
+//! What every standing process has: an address, metrics, and an end in order.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tideline_serving::api::{self, MetricsText, ServeConfig};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How often histograms are folded, so that they do not grow between scrapes.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// A process that stands until it is told to stop.
+#[derive(Debug)]
+pub struct Process {
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+    _upkeep: AbortOnDropHandle<()>,
+}
+
+impl Process {
+    /// Takes the address, installs the metrics, and listens to signals.
+    ///
+    /// # Errors
+    /// An address that is taken.
+    pub async fn begin(listen: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
+        let metrics = install_metrics()?;
+        let upkeep = metrics.clone();
+        let upkeep = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP).await;
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(Self { listener, metrics, shutdown: shutdown_signal()?, _upkeep: AbortOnDropHandle::new(upkeep) })
+    }
+
+    /// Cancelled by SIGTERM or SIGINT.
+    pub const fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Prints the metrics.
+    pub fn metrics(&self) -> MetricsText {
+        let metrics = self.metrics.clone();
+        std::sync::Arc::new(move || metrics.render())
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Answers requests until the process is told to stop, and those at work to their end.
+    ///
+    /// # Errors
+    /// A server that fails.
+    pub async fn serve(self, router: axum::Router) -> anyhow::Result<()> {
+        let served = api::serve(self.listener, router, self.shutdown.clone(), ServeConfig::default()).await;
+        self.shutdown.cancel();
+        served.context("the HTTP server failed")
+    }
+}
+
+/// Installs the Prometheus recorder of the process.
+fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .install_recorder()
+        .context("cannot install the metrics recorder")
+}
+
+/// A token that SIGTERM or SIGINT cancels.
+fn shutdown_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping in order");
+        cancelled.cancel();
+        // A second signal does not wait.
+        tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(130);
+    });
+    Ok(token)
+}
