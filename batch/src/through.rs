@@ -50,6 +50,7 @@ mod tests {
             topic: name.into(),
             partitions: 2,
             retention: None,
+            retain_bronze: None,
             start: Start::Earliest,
             columns: Vec::new(),
             required: Vec::new(),

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::conformance::membership::{GroupFixture, suite};
 
-    /// A log of which only the topics are looked at. It fails every other time.
+    /// A log of which only the topics are looked at. It fails every third time.
     #[derive(Debug, Default)]
     struct Topics {
         partitions: parking_lot::Mutex<BTreeMap<String, u32>>,
@@ -123,7 +123,7 @@ mod tests {
         }
 
         async fn topic(&self, name: &str) -> PortResult<TopicInfo> {
-            if self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) {
+            if self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(3) {
                 return Err(PortError::unavailable(name, "away for a moment"));
             }
             let partitions = self.partitions.lock().get(name).copied();

@@ -164,6 +164,7 @@ fn plan(sentiment: &str) -> Result<Plan> {
         topic: "tweets".to_owned(),
         partitions: 2,
         retention: None,
+        retain_bronze: None,
         start: Start::Earliest,
         columns: vec![text("created_at"), text("text"), text("user_id")],
         required: Vec::new(),
@@ -191,6 +192,7 @@ fn plan(sentiment: &str) -> Result<Plan> {
         ],
         filter: Some("symbol IS NOT NULL".to_owned()),
         partition_by: vec!["symbol".to_owned()],
+        retain_silver: None,
         version: "bench".to_owned(),
     };
     let mut fields = Vec::new();

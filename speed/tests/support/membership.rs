@@ -88,8 +88,11 @@ impl Membership for FaultyMembership {
         let work = async {
             *self.0.topics.lock() = topics.to_vec();
             if let Some(log) = &self.0.everything {
-                let of = |topic: &String| log.partitions(topic).map(move |partition| (topic.clone(), partition));
-                self.0.assign(&topics.iter().flat_map(of).collect::<Vec<_>>());
+                let mut all = Vec::new();
+                for topic in topics {
+                    all.extend(log.partitions(topic).map(|partition| (topic.clone(), partition)));
+                }
+                self.0.assign(&all);
             }
             Ok(())
         };

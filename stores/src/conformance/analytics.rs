@@ -70,7 +70,7 @@ pub async fn publish_to_lake(objects: &dyn Objects, publication: &Publication, r
             let path = format!("silver/{table}/{version}-{n}.parquet");
             files.push(put(objects, row_group, path, columns_to_frame(&fields, &columns).unwrap(), &part.times).await);
         }
-        manifest.tables.insert(table.clone(), TableFiles { plan: "1".to_owned(), files });
+        manifest.tables.insert(table.clone(), TableFiles { plan: "1".to_owned(), files, ..TableFiles::default() });
     }
     for (report, columns, parts) in &publication.reports {
         let mut files = Vec::new();

@@ -221,6 +221,13 @@ async fn shards_and_versions_never_meet<F: Fixture<dyn SpeedViews>>(mut fixture:
     let mut both = all(&*views).await;
     both.sort();
     assert_eq!(both, [row("a", 0, 1), row("a", 0, 2)], "once per shard");
+    let mut shards = views.shards_between(&counts(), pane(0), pane(1), NOW).await.unwrap();
+    shards.sort_by(|a, b| a.shard.cmp(&b.shard));
+    let by_shard: Vec<_> = shards.iter().map(|of| (of.shard.clone(), rows_of(&of.panes))).collect();
+    let expected = [(Shard::new("s", 0), vec![row("a", 0, 1)]), (Shard::new("s", 1), vec![row("a", 0, 2)])];
+    assert_eq!(by_shard, expected, "told apart");
+    assert_eq!(views.shards_between(&counts(), pane(1), pane(9), NOW).await.unwrap(), []);
+    assert_eq!(views.shards_between(&counts(), pane(1), pane(0), NOW).await.unwrap(), []);
     assert_eq!(rows_of(&views.panes(&second, &everything(), NOW).await.unwrap().panes), [row("a", 0, 3)]);
     assert_eq!(rows_of(&views.panes(&other, &everything(), NOW).await.unwrap().panes), [row("a", 0, 4)]);
 }
@@ -303,6 +310,8 @@ async fn rows_past_their_time_are_gone<F: Fixture<dyn SpeedViews>>(mut fixture: 
     assert_eq!(alive(later(60)).await, [row("b", 0, 2), row("c", 3, 1)], "an hour after the last write");
     assert_eq!(views.newest_pane(&view, later(60)).await.unwrap(), Some(pane(3)));
     assert_eq!(views.panes_between(&view, pane(0), pane(10), later(60)).await.unwrap().len(), 2);
+    let shards = views.shards_between(&view, pane(0), pane(10), later(60)).await.unwrap();
+    assert_eq!(shards.iter().map(|of| of.panes.len()).collect::<Vec<_>>(), [2]);
     views.expire(std::slice::from_ref(&view), &[], later(60)).await.unwrap();
     assert_eq!(alive(later(60)).await, [row("b", 0, 2), row("c", 3, 1)], "what lives is not dropped");
     assert_eq!(alive(later(90)).await, []);
@@ -417,6 +426,7 @@ async fn progress_only_moves_on<F: Fixture<dyn SpeedViews>>(mut fixture: F) {
         rejected: 1,
         duplicates: 2,
         late: 3,
+        version: "v1".to_owned(),
     };
     let of = |source: &str, partition, progress: &Progress| Flush {
         shard: Shard::new(source, partition),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tideline_common::key::Key;
 use tideline_common::ports::{
-    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, Progress, SpeedViews, ViewSchema,
+    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, Progress, ShardPanes, SpeedViews, ViewSchema,
 };
 use tideline_common::position::Shard;
 use tideline_common::state::StateBatch;
@@ -55,6 +55,17 @@ impl SpeedViews for FaultyViews {
     ) -> PortResult<StateBatch> {
         let work = self.inner.panes_between(view, from, to, now);
         self.faults.call("views.panes_between", &view.name, false, work).await
+    }
+
+    async fn shards_between(
+        &self,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>> {
+        let work = self.inner.shards_between(view, from, to, now);
+        self.faults.call("views.shards_between", &view.name, false, work).await
     }
 
     async fn rows(&self, lookup: &LookupSchema, key: &Key, limit: usize, now: Timestamp) -> PortResult<LookupRows> {

@@ -1,3 +1,4 @@
 //! Speed views.
 
 pub mod embedded;
+pub mod scylla;

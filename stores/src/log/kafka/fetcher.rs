@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 
 use super::client::Context;
 
-/// The most records that are taken at once.
-const TAKE: usize = 1024;
+/// The most records that are taken at once: as many as share one piece of memory.
+const TAKE: usize = 512;
 
 /// One partition, being fetched from one offset on for as long as this lives.
 pub(super) struct Fetcher {
@@ -113,6 +113,13 @@ impl Fetcher {
         // SAFETY: the call has written `count` pointers to messages that are ours now.
         unsafe { self.taken.set_len(count) };
         count > 0
+    }
+
+    /// How many items there are about: some may have been overtaken by events.
+    pub(super) fn waiting(&self) -> usize {
+        // SAFETY: the queue is alive until `drop`.
+        let queued = unsafe { sys::rd_kafka_queue_length(self.queue.as_ptr()) };
+        queued + self.taken.len() - self.consumed
     }
 
     /// What has been taken and not consumed.

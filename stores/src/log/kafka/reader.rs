@@ -28,8 +28,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Streams of one partition that wait for their reader; the one that waited longest makes room.
 const WAITING: usize = 4;
 
-/// The most and the least that one stream fetches ahead, in bytes.
-const PREFETCH: (usize, usize) = (1 << 20, 16 << 20);
+/// The least and the most that one stream fetches ahead, in bytes. More than the most is slower: see `FETCH_BYTES`.
+const PREFETCH: (usize, usize) = (256 << 10, 4 << 20);
 
 /// How often the end of a partition is looked up for a reader that is beyond it.
 const BEYOND: Duration = Duration::from_millis(50);
@@ -311,7 +311,8 @@ impl Stream {
     fn take(&mut self, max_records: usize, max_bytes: usize) -> Taken {
         // Serves what else the client has to say; nothing of it belongs to the partition.
         while self.fetcher.client().poll(Duration::ZERO).is_some() {}
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let mut records = Vec::with_capacity(self.fetcher.waiting().min(max_records));
+        let mut bytes = 0;
         while records.len() < max_records && (records.is_empty() || bytes < max_bytes) && self.fetcher.refill() {
             let plan = self.plan(max_records - records.len(), max_bytes.saturating_sub(bytes), records.is_empty());
             if plan.items > 0 {
@@ -368,7 +369,6 @@ impl Stream {
             }
         }
         let arena = Bytes::from(arena);
-        records.reserve(plan.records);
         let (mut at, mut next) = (0, self.next);
         for item in self.fetcher.items().take(plan.items) {
             let Item::Message(message) = item else { break };

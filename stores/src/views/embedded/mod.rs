@@ -38,7 +38,8 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tideline_common::key::Key;
 use tideline_common::ports::{
-    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortError, PortResult, Progress, SpeedViews, ViewSchema,
+    Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortError, PortResult, Progress, ShardPanes, SpeedViews,
+    ViewSchema,
 };
 use tideline_common::position::Shard;
 use tideline_common::state::{Input, Rule, StateBatch, StateField};
@@ -206,6 +207,28 @@ impl SpeedViews for EmbeddedViews {
         let Some(number) = self.view(view) else { return Ok(StateBatch::new(&view.fields)) };
         let (inner, fields, ttl) = (self.inner.clone(), view.fields.clone(), view.ttl);
         let sweep = move || inner.panes_between(Table::states(number), &fields, ttl, (from, to), now);
+        blocking("the speed views", sweep).await
+    }
+
+    async fn shards_between(
+        &self,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> PortResult<Vec<ShardPanes>> {
+        let Some(number) = self.view(view) else { return Ok(Vec::new()) };
+        let (inner, fields, ttl) = (self.inner.clone(), view.fields.clone(), view.ttl);
+        let sweep = move || {
+            let mut shards = Vec::new();
+            for (number, panes) in inner.shards_between(Table::states(number), &fields, ttl, (from, to), now)? {
+                let shard = inner.names.read().shard(number).ok_or_else(|| {
+                    PortError::corrupt("the speed views", format!("panes of shard {number}, which has no name"))
+                })?;
+                shards.push(ShardPanes { shard, panes });
+            }
+            Ok(shards)
+        };
         blocking("the speed views", sweep).await
     }
 

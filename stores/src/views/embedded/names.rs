@@ -76,6 +76,14 @@ impl Names {
         self.numbers.get(name).copied()
     }
 
+    /// The shard that has this number.
+    pub(super) fn shard(&self, number: u32) -> Option<Shard> {
+        self.numbers.iter().find_map(|(name, of)| match name {
+            Name::Shard(shard) if *of == number => Some(shard.clone()),
+            _ => None,
+        })
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (&Name, u32)> {
         self.numbers.iter().map(|(name, number)| (name, *number))
     }

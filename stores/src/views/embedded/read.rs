@@ -1,5 +1,7 @@
 //! Reading panes and rows, each call from one snapshot: a flush is seen whole or not at all.
 
+use std::collections::BTreeMap;
+
 use fjall::{Readable, Slice};
 use tideline_common::key::Key;
 use tideline_common::ports::{KeySelector, LookupRows, LookupSchema, PanePage, PaneQuery, PortError, PortResult};
@@ -135,6 +137,30 @@ impl Inner {
             add(&mut batch, key, pane, value, ttl, now)?;
         }
         Ok(batch)
+    }
+
+    /// Panes of all keys in [from, to) by the number of their shard, in one sweep.
+    pub(super) fn shards_between(
+        &self,
+        table: Table,
+        fields: &[StateField],
+        ttl: Option<Span>,
+        (from, to): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> PortResult<BTreeMap<u32, StateBatch>> {
+        let mut shards: BTreeMap<u32, StateBatch> = BTreeMap::new();
+        if from >= to {
+            return Ok(shards);
+        }
+        let range = layout::pane_bound(table, from)..layout::pane_bound(table, to);
+        for entry in self.database.snapshot().range(&self.panes, range) {
+            let (key, value) = entry.into_inner().map_err(failed)?;
+            let (pane, key, shard) = layout::split_pane(&key)?;
+            let batch = shards.entry(shard).or_insert_with(|| StateBatch::new(fields));
+            add(batch, key, pane, &value, ttl, now)?;
+        }
+        shards.retain(|_, batch| !batch.is_empty());
+        Ok(shards)
     }
 
     /// The newest pane with a live row.
