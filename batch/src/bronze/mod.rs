@@ -13,7 +13,7 @@
 //! and is put, only if absent, before they are deleted. Whoever listed before finds members gone, and lists again;
 //! whoever lists in between sees both, and passes over what it has had. A writer that was paused for so long that its
 //! chain has been joined meanwhile may put a member again: it holds what the joined file holds, is compared with it
-//! and deleted by the next run. `docs/adr/0018-joined-bronze.md` has the whole argument.
+//! and deleted by the next run. `docs/adr/0010-joined-bronze.md` has the whole argument.
 
 mod join;
 mod retain;
