@@ -16,7 +16,9 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use polars::prelude::cloud::CloudOptions;
-use polars::prelude::{DataFrame, IntoLazy, LazyFrame, NamedFrom, ParquetWriter, PlRefPath, ScanArgsParquet, Series};
+use polars::prelude::{
+    DataFrame, LazyFrame, NamedFrom, ParquetReader, ParquetWriter, PlRefPath, ScanArgsParquet, SerReader, Series,
+};
 use tideline_common::ports::{Created, Location, Objects, PortError};
 use tideline_stores::conformance::{self, Fixture};
 use tideline_stores::objects::ObjectStoreObjects;
@@ -124,7 +126,8 @@ async fn listings_go_over_pages() {
     let objects = open(&endpoint).await;
     // Three pages of a thousand.
     let paths: Vec<String> = (0..2_300).map(|n| format!("bronze/s/0/{:020}.parquet", n * 7)).collect();
-    let puts = paths.iter().chain([&"bronze/s2/x".to_owned(), &"bronze/s/1/y".to_owned()]).map(|path| {
+    let others = ["bronze/s2/x".to_owned(), "bronze/s/1/y".to_owned()];
+    let puts = paths.iter().chain(&others).map(|path| {
         let (objects, path) = (objects.clone(), path.clone());
         async move { objects.put(&path, Bytes::from_static(b"x")).await }
     });
@@ -185,7 +188,7 @@ async fn every_character_of_a_path_is_kept_also_for_polars() {
     for (row, name) in (0..).zip(names) {
         let path = format!("silver/{name}/1.parquet");
         let fetched = objects.get(&path).await.unwrap();
-        let frame = polars::prelude::SerReader::finish(polars::prelude::ParquetReader::new(Cursor::new(fetched)));
+        let frame = ParquetReader::new(Cursor::new(fetched)).finish();
         assert_eq!(frame.unwrap().column("n").unwrap().i64().unwrap().get(0), Some(row), "{name}");
         // What batch does: Polars opens the object by itself.
         let Location::S3 { url, options } = objects.location(&path) else { panic!("it is in S3") };
@@ -196,9 +199,9 @@ async fn every_character_of_a_path_is_kept_also_for_polars() {
                 glob: false,
                 ..ScanArgsParquet::default()
             };
-            LazyFrame::scan_parquet(path, args).and_then(|scan| scan.collect().map(|frame| frame.lazy().collect()))
+            LazyFrame::scan_parquet(path, args).and_then(|scan| scan.collect())
         });
-        let frame = read.await.unwrap().unwrap().unwrap();
+        let frame = read.await.unwrap().unwrap();
         assert_eq!(frame.column("n").unwrap().i64().unwrap().get(0), Some(row), "{name}, read by Polars");
     }
 }
