@@ -224,11 +224,11 @@ mod tests {
 
     #[test]
     fn neighbours_that_fill_a_file_are_joined() {
-        assert_eq!(of(&[]), []);
+        assert!(of(&[]).is_empty());
         assert_eq!(of(&[30, 30]), [0..2]);
         assert_eq!(of(&[30, 30, 30, 30, 30]), [0..3, 3..5]);
-        assert_eq!(of(&[30, 60, 30]), [], "a big file between them");
-        assert_eq!(of(&[1, 1, 1]), [], "too few");
+        assert!(of(&[30, 60, 30]).is_empty(), "a big file between them");
+        assert!(of(&[1, 1, 1]).is_empty(), "too few");
         assert_eq!(of(&[1, 1, 1, 1]), [0..4]);
         let few = Sizes { bytes: 100, records: 4, files: 9 };
         assert_eq!(groups(&files(&[1; 7]), few), [0..4, 4..7], "also when records fill it");
