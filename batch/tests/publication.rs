@@ -68,9 +68,6 @@ async fn a_failed_load_is_a_warning_and_made_good_by_the_next_run() {
     let add =
         async |first: u64| lake.bronze("orders", 0, first, &[order(first, &format!("o{first}"), 1, "tea", 1.0)]).await;
 
-    assert_eq!(layer.run().await.unwrap().loaded, None, "before the first version there is nothing to load");
-    assert!(database.loads().is_empty());
-
     database.set_down(true);
     add(0).await;
     let run = layer.run().await.unwrap();

@@ -144,8 +144,7 @@ async fn silver(lake: &Lake, manifest: &Manifest, table: &str) -> BTreeMap<Strin
         let frame = lake.folder.frame(&file.path).await;
         assert_eq!(frame.height() as u64, file.rows, "{}", file.path);
         for row in 0..frame.height() {
-            let text: Vec<String> =
-                frame.columns().iter().map(|column| format!("{:?}", column.get(row).unwrap())).collect();
+            let text: Vec<String> = frame.columns().iter().map(|column| column.get(row).unwrap().to_string()).collect();
             *rows.entry(text.join("|")).or_default() += 1;
         }
     }
