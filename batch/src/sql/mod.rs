@@ -240,21 +240,25 @@ fn statement(view: &ViewPlan, table: &TablePlan, fields: Vec<usize>) -> Result<S
             (before, format!("\n    )\n    GROUP BY {group}\n)\n{SETTINGS}"))
         }
         Some(entries) => {
-            // The map's own level: one row per (key, pane, entry).
-            let prepared = format!("SELECT {grouped}{pane}, {}\n    FROM (\n      ", entries.prepare);
+            // The map's own level: one row per (key, pane, entry). Rows that have no entry are not filtered but make
+            // an entry that is null: their groups belong to the answer, and a condition on the argument would be
+            // tested on the statistics of the files, which ClickHouse 26.9 gets wrong for IS NOT NULL and NaN.
+            let prepared = format!(
+                "SELECT {grouped}{pane}, {}, {} AS {}\n    FROM (\n      ",
+                entries.prepare,
+                entries.counts,
+                state::COUNTS
+            );
             let counted = format!(
-                "SELECT {grouped}{PLACE}, {} AS {}, {} AS {}\n  FROM (\n    ",
+                "SELECT {grouped}{PLACE}, if({}, {}, NULL) AS {}, {} AS {}\n  FROM (\n    ",
+                state::COUNTS,
                 entries.key,
                 state::ENTRY,
                 entries.number,
                 state::NUMBER
             );
             let before = format!("SELECT {}\nFROM (\n  {counted}{prepared}{rows}", outer.join(",\n       "));
-            let after = format!(
-                "\n    )\n    WHERE {}\n  )\n  GROUP BY {group}, {}\n)\nGROUP BY {group}\n{SETTINGS}",
-                entries.counts,
-                state::ENTRY
-            );
+            let after = format!("\n    )\n  )\n  GROUP BY {group}, {}\n)\nGROUP BY {group}\n{SETTINGS}", state::ENTRY);
             (before, after)
         }
     };

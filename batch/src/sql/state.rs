@@ -10,6 +10,8 @@ use super::{Unsupported, WHEN, quoted};
 pub(super) const ENTRY: &str = "_entry";
 /// Number of an entry of a map.
 pub(super) const NUMBER: &str = "_number";
+/// Whether a row has an entry.
+pub(super) const COUNTS: &str = "_counts";
 /// Whatever an entry is computed from.
 const BITS: &str = "_bits";
 
@@ -105,7 +107,7 @@ fn unknown(field: &StateField, rule: Rule, input: Input) -> Unsupported {
 pub(super) struct Entries {
     /// A column that key and number are computed from.
     pub(super) prepare: String,
-    /// Which rows count.
+    /// Whether a row has an entry.
     pub(super) counts: String,
     /// Key of the entry.
     pub(super) key: String,
@@ -152,7 +154,9 @@ pub(super) fn entries(field: &StateField, argument: &str, ty: Type) -> Result<En
 pub(super) fn collected(field: &StateField) -> String {
     let key = if field.ty == Type::Int { "Int32" } else { "String" };
     let name = quoted(&field.name);
-    format!("CAST(arraySort(groupArray(tuple({ENTRY}, {NUMBER}))) AS Array(Tuple(key {key}, number Int64))) AS {name}")
+    format!(
+        "CAST(arraySort(groupArrayIf(tuple(assumeNotNull({ENTRY}), {NUMBER}), isNotNull({ENTRY}))) AS Array(Tuple(key {key}, number Int64))) AS {name}"
+    )
 }
 
 /// [`sketch::bucket`] of a float that is not NaN.
