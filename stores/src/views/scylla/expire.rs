@@ -31,7 +31,9 @@ pub(super) async fn trim_hot(
             // Full of keys that are not hot: make room for others.
             written.clear();
         }
-        hot.iter().for_each(|key| drop(written.remove(key)));
+        for key in &hot {
+            written.remove(key);
+        }
         hot
     };
     let trimmed = hot.len() as u64;

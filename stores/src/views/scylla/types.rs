@@ -226,7 +226,11 @@ fn map<K: AsRef<[u8]>>(entries: impl ExactSizeIterator<Item = (K, i64)>) -> Vec<
 }
 
 impl SerializeRow for Values {
-    fn serialize(&self, ctx: &RowSerializationContext<'_>, writer: &mut RowWriter<'_>) -> Result<(), SerializationError> {
+    fn serialize(
+        &self,
+        ctx: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), SerializationError> {
         if ctx.columns().len() != self.lengths.len() {
             let reason = format!("{} values for {} markers", self.lengths.len(), ctx.columns().len());
             return Err(SerializationError::new(std::io::Error::other(reason)));
@@ -385,9 +389,9 @@ impl<'a, 'frame> CellReader<'a, 'frame> {
             StateColumn::MapSum(v) | StateColumn::MapMax(v) => {
                 let cell = self.cell()?.unwrap_or(&[0; 4]);
                 match v {
-                    MapColumn::Int(rows) => rows.push(read_map(cell, |key| {
-                        Ok(i32::from_be_bytes(key.try_into().map_err(damaged)?))
-                    })?),
+                    MapColumn::Int(rows) => {
+                        rows.push(read_map(cell, |key| Ok(i32::from_be_bytes(key.try_into().map_err(damaged)?)))?)
+                    }
                     MapColumn::Text(rows) => {
                         rows.push(read_map(cell, |key| Ok(std::str::from_utf8(key).map_err(damaged)?.into()))?);
                     }
@@ -550,7 +554,9 @@ mod tests {
         match ty {
             Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
             Type::Int => any::<i64>().prop_map(Value::Int).boxed(),
-            Type::Float => any::<f64>().prop_filter("NaN differs from itself", |x| !x.is_nan()).prop_map(Value::Float).boxed(),
+            Type::Float => {
+                any::<f64>().prop_filter("NaN differs from itself", |x| !x.is_nan()).prop_map(Value::Float).boxed()
+            }
             Type::Timestamp => any::<i64>().prop_map(|t| Value::Timestamp(Timestamp(t))).boxed(),
             Type::Strings => prop::collection::vec(".{0,3}", 0..4).prop_map(Value::Strings).boxed(),
             _ => ".{0,4}".prop_map(Value::String).boxed(),
@@ -558,8 +564,8 @@ mod tests {
     }
 
     fn of_any_type() -> impl Strategy<Value = (Type, Value)> {
-        let types = [Type::Bool, Type::Int, Type::Float, Type::String, Type::Timestamp, Type::Strings];
-        prop::sample::select(&types[..])
+        let types = vec![Type::Bool, Type::Int, Type::Float, Type::String, Type::Timestamp, Type::Strings];
+        prop::sample::select(types)
             .prop_flat_map(|ty| prop_oneof![4 => value(ty), 1 => Just(Value::Null)].prop_map(move |v| (ty, v)))
     }
 
