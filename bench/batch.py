@@ -39,7 +39,7 @@ def generate(duckdb, lake, rows, threads):
     step = DAYS * 86_400_000_000 // rows
     for index in range(FILES):
         first = index * each
-        duckdb.sql(f"""
+        duckdb.execute(f"""
             COPY (
               SELECT 'S' || lpad(CAST(floor(200 * pow(u, 3)) AS INT)::TEXT, 3, '0') AS symbol,
                      'user-' || (hash(i * 7) % 100000)::TEXT AS user_id,
@@ -64,7 +64,7 @@ def tideline(binary, lake, view, threads):
 
 def duckdb_plain(duckdb, lake, out):
     started = time.monotonic()
-    duckdb.sql(f"""
+    duckdb.execute(f"""
         COPY (
           SELECT symbol, make_timestamp(epoch_us(event_time) - epoch_us(event_time) % 60000000) AS pane,
                  count(*) AS mentions, coalesce(sum(sentiment), 0) AS total, count(sentiment) AS counted,
@@ -101,13 +101,13 @@ def same_plain(duckdb, gold, other, columns):
     b = f"(SELECT * FROM read_parquet({other}))"
     near = lambda x, y: f"(x.{x} IS NOT DISTINCT FROM y.{y} OR abs(x.{x} - y.{y}) <= 1e-9 * greatest(abs(x.{x}), 1))"
     conditions = " AND ".join(near(x, y) for x, y in columns)
-    missing = duckdb.sql(f"""
+    missing = duckdb.execute(f"""
         SELECT count(*) FROM {a} x FULL JOIN {b} y
         ON x.symbol = y.symbol AND epoch_us(x.pane::TIMESTAMP) = epoch_us(y.pane::TIMESTAMP)
         WHERE x.symbol IS NULL OR y.symbol IS NULL OR NOT ({conditions})
-    """).fetchone()[0]
+    """).fetchall()[0][0]
     assert missing == 0, f"{missing} groups differ"
-    return duckdb.sql(f"SELECT count(*) FROM {a}").fetchone()[0]
+    return duckdb.execute(f"SELECT count(*) FROM {a}").fetchall()[0][0]
 
 
 def same_maps(duckdb, gold, files, columns):
@@ -115,13 +115,12 @@ def same_maps(duckdb, gold, files, columns):
         if isinstance(column, list):
             same_plain(duckdb, gold, [path], [(c, c) for c in column])
             continue
-        differ = duckdb.sql(f"""
+        differ = duckdb.execute(f"""
             SELECT count(*) FROM (SELECT symbol, pane, {column} m FROM read_parquet({gold})) x
             FULL JOIN (SELECT symbol, pane, {column} m FROM read_parquet('{path}')) y
             ON x.symbol = y.symbol AND epoch_us(x.pane::TIMESTAMP) = epoch_us(y.pane::TIMESTAMP)
-            WHERE coalesce(list_transform(x.m, e -> [e.key::BIGINT, e.number]), [])
-               <> coalesce(list_transform(y.m, e -> [e.key::BIGINT, e.number]), [])
-        """).fetchone()[0]
+            WHERE coalesce(x.m::STRUCT(key BIGINT, number BIGINT)[], []) <> coalesce(y.m::STRUCT(key BIGINT, number BIGINT)[], [])
+        """).fetchall()[0][0]
         assert differ == 0, f"{column}: {differ} maps differ"
 
 
@@ -136,7 +135,7 @@ def main():
     import chdb.session
     import duckdb
 
-    duckdb.sql(f"SET threads TO {options.threads}; SET TimeZone = 'UTC'")
+    duckdb.execute(f"SET threads TO {options.threads}; SET TimeZone = 'UTC'")
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
     subprocess.run(["cargo", "build", "--release", "-q", "-p", "tideline-batch", "--example", "gold"], cwd=ROOT, check=True)
     binary = os.path.join(target, "release", "examples", "gold")

@@ -84,7 +84,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// Logs go to standard error; `RUST_LOG` chooses what.
 fn init_logging(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("info,polars=warn,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=warn,librdkafka=warn")
+        EnvFilter::new("info,polars=warn,fjall=warn,lsm_tree=warn,scylla=error,rdkafka=warn,librdkafka=warn")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {

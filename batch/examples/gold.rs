@@ -106,7 +106,10 @@ async fn publish_silver(lake: &Lake, plan: &Plan) {
         version: taken + 1,
         run: format!("silver-{}", taken + 1),
         sources: BTreeMap::from([("tweets".to_owned(), source)]),
-        tables: BTreeMap::from([("mentions".to_owned(), TableFiles { plan: plan.tables[0].version.clone(), files, ..TableFiles::default() })]),
+        tables: BTreeMap::from([(
+            "mentions".to_owned(),
+            TableFiles { plan: plan.tables[0].version.clone(), files, ..TableFiles::default() },
+        )]),
         ..Manifest::default()
     };
     manifests.publish(&manifest).await.unwrap();

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tideline_common::ports::Loaded;
 use tideline_common::time::Timestamp;
 
-use crate::engine::GoldEngine;
 use crate::bronze::BronzeCounts;
+use crate::engine::GoldEngine;
 use crate::gold::GoldCounts;
 use crate::reports::ReportOutcome;
 use crate::silver::SilverCounts;

@@ -1,4 +1,4 @@
-//! Analytics in ClickHouse, against the server that `TIDELINE_TEST_CLICKHOUSE` names (`http://127.0.0.1:PORT`).
+//! Analytics in `ClickHouse`, against the server that `TIDELINE_TEST_CLICKHOUSE` names (`http://127.0.0.1:PORT`).
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/clickhouse.rs"]
@@ -471,7 +471,7 @@ async fn only_files_that_no_version_needs_are_dropped() {
         analytics.load(manifest).await.unwrap();
     }
     let kept = [Arc::new(third.clone())];
-    let patient = ClickHouseConfig { grace: Duration::from_secs(600), ..store.config() };
+    let patient = ClickHouseConfig { grace: Duration::from_mins(10), ..store.config() };
     let patient = ClickHouseAnalytics::new(patient, store.objects.clone()).unwrap();
     assert_eq!(patient.collect(&kept).await.unwrap(), 0, "what is new may be of a version that is being loaded");
     assert_eq!(analytics.collect(&kept).await.unwrap(), 2);
@@ -545,7 +545,8 @@ fn the_generated_tables_are_those_of_the_definitions() {
         let head = format!(
             "-- Tables of schema/pipelines/{file} in ClickHouse, as `tideline migrate` makes them. Generated.\n"
         );
-        let statements: String = ddl(&plan(&file)).iter().map(|statement| format!("\n{statement};\n")).collect();
+        let statements: Vec<String> = ddl(&plan(&file)).iter().map(|statement| format!("\n{statement};\n")).collect();
+        let statements = statements.concat();
         let path = format!("{folder}/{}.sql", file.trim_end_matches(".toml"));
         if std::env::var_os("TIDELINE_WRITE_SCHEMA").is_some() {
             std::fs::write(&path, format!("{head}{statements}")).unwrap();
@@ -680,7 +681,9 @@ async fn answers_in_sql_are_those_of_the_platform() {
     let mut sorted = StateBatch::new(&view.fields);
     let mut order: Vec<usize> = (0..panes.len()).collect();
     order.sort_by_key(|row| (panes.groups().keys.get(*row).to_vec(), panes.groups().panes[*row]));
-    order.into_iter().for_each(|row| sorted.push_from(panes.groups(), row));
+    for row in order {
+        sorted.push_from(panes.groups(), row);
+    }
     let manifest =
         store.put(&Publication { version: 1, views: vec![(view, vec![sorted])], ..Publication::default() }).await;
     let analytics = store.analytics();

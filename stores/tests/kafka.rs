@@ -1,7 +1,7 @@
 //! The log and the membership on a real Kafka broker, which `TIDELINE_TEST_KAFKA` names (`host:port`).
 //!
 //! Every test uses topics and groups of its own, so that they run side by side and again and again on one broker.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; names are made of the wall clock")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -215,7 +215,8 @@ async fn cql(server: &str, cql: String) -> Vec<Vec<Option<CqlValue>>> {
 }
 
 async fn tables(server: &str, keyspace: &str) -> Vec<String> {
-    let rows = cql(server, format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'")).await;
+    let rows =
+        cql(server, format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'")).await;
     let name = |row: &Vec<Option<CqlValue>>| row[0].as_ref().unwrap().as_text().unwrap().clone();
     rows.iter().map(name).filter(|name| !name.starts_with("tideline_")).collect()
 }
@@ -227,7 +228,10 @@ async fn tables_are_read_by_plain_cql() {
         let panes = trades(&[("TSLA", 0, 5, Some(12.5)), ("TSLA", 1, 7, None), ("AAPL", 0, 1, Some(1.0))]);
         views.write(&flush_of(prices(), 3, 40, panes), NOW).await.unwrap();
         let time = Timestamp(1_389_096_061_000_001);
-        views.write(&news_flush(50, &[(&key("TSLA"), time, Some(0.25)), (&key("TSLA"), pane(0), None)]), NOW).await.unwrap();
+        views
+            .write(&news_flush(50, &[(&key("TSLA"), time, Some(0.25)), (&key("TSLA"), pane(0), None)]), NOW)
+            .await
+            .unwrap();
 
         let what = "pane_start, shard, trades__count, price__last, price__last_time, price__last_time_us, \
                     price__last_sequence, price__max, price__buckets, side__counts, WRITETIME(trades__count)";
@@ -237,7 +241,12 @@ async fn tables_are_read_by_plain_cql() {
         };
         let (text, big) = (|s: &str| Some(CqlValue::Text(s.to_owned())), |n| Some(CqlValue::BigInt(n)));
         let at = |micros: i64| Some(CqlValue::Timestamp(CqlTimestamp(micros / 1_000)));
-        let maps = |n| [map(vec![(CqlValue::Int(-3), 1), (CqlValue::Int(12), n)]), map(vec![(CqlValue::Text("buy".to_owned()), n)])];
+        let maps = |n| {
+            [
+                map(vec![(CqlValue::Int(-3), 1), (CqlValue::Int(12), n)]),
+                map(vec![(CqlValue::Text("buy".to_owned()), n)]),
+            ]
+        };
         let mut newest = vec![at(pane(1).0), text("ticks/3"), big(7), None, None, None, None, None];
         newest.extend(maps(7).into_iter().chain([big(pane(1).0 + 40)]));
         let double = |x| Some(CqlValue::Double(x));
@@ -267,7 +276,8 @@ async fn a_zombie_changes_nothing() {
             ScyllaViews::connect(config(&server, &keyspace)).unwrap(),
         );
         let view = prices();
-        let of = |position: u64, price| flush_of(view.clone(), 0, position, trades(&[("a", 0, position as i64, price)]));
+        let of =
+            |position: u64, price| flush_of(view.clone(), 0, position, trades(&[("a", 0, position as i64, price)]));
         zombie.write(&of(10, Some(1.0)), NOW).await.unwrap();
         ours.write(&of(20, None), NOW).await.unwrap();
         // It wakes up, later by the clock, and repeats itself.
@@ -281,7 +291,8 @@ async fn a_zombie_changes_nothing() {
         assert_eq!(zombie.progress().await.unwrap()[0].1.position, 20);
         // Both at once: whatever order the server sees, the highest position stays.
         let writers = (21..60).map(|position| {
-            let (views, flush) = (if position % 2 == 0 { ours.clone() } else { zombie.clone() }, of(position, Some(2.0)));
+            let (views, flush) =
+                (if position % 2 == 0 { ours.clone() } else { zombie.clone() }, of(position, Some(2.0)));
             tokio::spawn(async move { views.write(&flush, NOW).await.unwrap() })
         });
         for writer in writers.collect::<Vec<_>>() {
@@ -300,8 +311,11 @@ async fn the_server_drops_what_is_over() {
     with_keyspace("the_server_drops_what_is_over", |server, keyspace| async move {
         let views = ScyllaViews::connect(config(&server, &keyspace)).unwrap();
         let of = |name: &str, ttl| ViewSchema { name: name.to_owned(), ttl, ..prices() };
-        let (short, long, ever) =
-            (of("short", Some(Span::SECOND)), of("long", Some(Span::DAY)), of("ever", Some(Span(Span::DAY.0 * 10_000))));
+        let (short, long, ever) = (
+            of("short", Some(Span::SECOND)),
+            of("long", Some(Span::DAY)),
+            of("ever", Some(Span(Span::DAY.0 * 10_000))),
+        );
         for view in [&short, &long, &ever] {
             views.write(&flush_of(view.clone(), 0, 1, trades(&[("a", 0, 1, None)])), NOW).await.unwrap();
         }
@@ -354,7 +368,10 @@ async fn versions_live_side_by_side_until_nobody_uses_one() {
         };
         assert_eq!(of(prices()).await, trades(&[("a", 0, 3, None)]));
         assert_eq!(of(second).await, trades(&[("a", 0, 2, None)]));
-        assert!(tables(&server, &keyspace).await.contains(&"prices_v3_panes".to_owned()), "a name is never given twice");
+        assert!(
+            tables(&server, &keyspace).await.contains(&"prices_v3_panes".to_owned()),
+            "a name is never given twice"
+        );
     })
     .await;
 }
@@ -391,7 +408,10 @@ async fn migrations_add_what_is_missing_and_refuse_what_is_another() {
         let views = ScyllaViews::connect(strict).unwrap();
         let flush = flush_of(prices(), 0, 1, trades(&[("a", 0, 1, Some(2.0))]));
         let error = views.write(&flush, NOW).await.unwrap_err();
-        assert!(matches!(error, PortError::Invalid { .. }) && error.to_string().contains("tideline migrate"), "{error}");
+        assert!(
+            matches!(error, PortError::Invalid { .. }) && error.to_string().contains("tideline migrate"),
+            "{error}"
+        );
         views.migrate(&[prices()], &[]).await.unwrap();
         views.migrate(&[prices()], &[]).await.unwrap();
         views.write(&flush, NOW).await.unwrap();
@@ -444,7 +464,8 @@ async fn names_that_cql_reserves_are_names() {
         let one = PaneQuery { keys: KeySelector::One(key("a")), ..everything() };
         assert_eq!(views.panes(&view, &one, NOW).await.unwrap().panes, panes);
         assert_eq!(views.rows(&lookup, &key("a"), 9, NOW).await.unwrap(), rows);
-        let read = cql(&server, format!("SELECT \"KEY\", sequence FROM {keyspace}.\"select\" WHERE event_time = 'a'")).await;
+        let read =
+            cql(&server, format!("SELECT \"KEY\", sequence FROM {keyspace}.\"select\" WHERE event_time = 'a'")).await;
         assert_eq!(read, [[Some(CqlValue::Double(0.5)), Some(CqlValue::Text("row 0".to_owned()))]]);
     })
     .await;
@@ -455,7 +476,8 @@ async fn keys_that_cql_has_not_are_keys() {
     with_keyspace("keys_that_cql_has_not_are_keys", |server, keyspace| async move {
         let views = ScyllaViews::connect(config(&server, &keyspace)).unwrap();
         let long = "x".repeat(20_000);
-        let texts = [None, Some(""), Some("\0"), Some("(empty)"), Some("(null)"), Some(&long[..]), Some(&long[..19_999])];
+        let texts =
+            [None, Some(""), Some("\0"), Some("(empty)"), Some("(null)"), Some(&long[..]), Some(&long[..19_999])];
         let keys: Vec<Key> =
             texts.iter().map(|t| Key::of(&[t.map_or(Value::Null, |t| Value::String(t.to_owned()))])).collect();
         let mut sorted = keys.clone();
@@ -491,7 +513,12 @@ async fn keys_that_cql_has_not_are_keys() {
         // Numbers and times, of which null is none.
         let typed = ViewSchema {
             name: "typed".to_owned(),
-            key: vec![column("n", Type::Int), column("t", Type::Timestamp), column("b", Type::Bool), column("x", Type::Float)],
+            key: vec![
+                column("n", Type::Int),
+                column("t", Type::Timestamp),
+                column("b", Type::Bool),
+                column("x", Type::Float),
+            ],
             ..prices()
         };
         let of = |n, t, b, x| Key::of(&[n, t, b, x]);
@@ -628,10 +655,8 @@ async fn hot_keys_of_lookups_are_trimmed() {
 async fn a_server_that_is_down_is_unavailable() {
     // Nobody listens on a port that was just given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = ScyllaConfig {
-        connect_timeout: Duration::from_secs(2),
-        ..config(&format!("127.0.0.1:{port}"), "nowhere")
-    };
+    let config =
+        ScyllaConfig { connect_timeout: Duration::from_secs(2), ..config(&format!("127.0.0.1:{port}"), "nowhere") };
     let views = ScyllaViews::connect(config).unwrap();
     for _ in 0..2 {
         let error = views.progress().await.unwrap_err();
@@ -655,7 +680,10 @@ fn the_committed_cql_is_the_generated_one() {
         let file = path.file_name().unwrap().to_str().unwrap();
         let plan = tideline_common::plan::load(file, &text, &|_| None, &tideline_transform::SqlTypes).unwrap();
         let statements = adapter::ddl(&plan, &ScyllaConfig::default());
-        let head = format!("-- Tables of pipeline {} on Scylla or Cassandra. Generated: see stores/tests/scylla.rs.\n", plan.name);
+        let head = format!(
+            "-- Tables of pipeline {} on Scylla or Cassandra. Generated: see stores/tests/scylla.rs.\n",
+            plan.name
+        );
         let generated = format!("{head}\n{};\n", statements.join(";\n\n"));
         let committed = format!("{schema}/cql/{}.cql", path.file_stem().unwrap().to_str().unwrap());
         if std::env::var_os("TIDELINE_WRITE_SCHEMA").is_some() {

@@ -118,7 +118,11 @@ fn flush(arguments: &Arguments, shard: u32, number: u64, now: Timestamp, chance:
     let mut panes = StateBatch::new(&view.fields);
     let mut seen = std::collections::HashSet::new();
     while panes.len() < arguments.panes.min(arguments.symbols) {
-        let rank = if panes.len() % 2 == 0 { chance.rank(arguments.symbols) } else { chance.next() as usize % arguments.symbols };
+        let rank = if panes.len() % 2 == 0 {
+            chance.rank(arguments.symbols)
+        } else {
+            chance.next() as usize % arguments.symbols
+        };
         if !seen.insert(rank) {
             continue;
         }
@@ -140,7 +144,9 @@ fn flush(arguments: &Arguments, shard: u32, number: u64, now: Timestamp, chance:
         rows.sequences.push(tideline_common::position::sequence(shard, number * arguments.rows as u64 + n as u64));
         rows.ordinals.push(0);
         if let [Column::String(text), Column::String(user), Column::Float(sentiment)] = &mut rows.columns[..] {
-            text.push(Some("$TSLA is going to the moon, and here are some more words so that it looks like a tweet http://t.co/x"));
+            text.push(Some(
+                "$TSLA is going to the moon, and here are some more words so that it looks like a tweet http://t.co/x",
+            ));
             user.push(Some("123456789"));
             sentiment.push(Some(0.25));
         }
@@ -203,7 +209,12 @@ async fn main() -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let flushes = times.len();
     let rows = flushes * (arguments.panes * 2 + arguments.rows);
-    println!("{flushes} flushes of {} panes and {} rows in {seconds:.1} s: {:.0} rows/s", arguments.panes, arguments.rows, rows as f64 / seconds);
+    println!(
+        "{flushes} flushes of {} panes and {} rows in {seconds:.1} s: {:.0} rows/s",
+        arguments.panes,
+        arguments.rows,
+        rows as f64 / seconds
+    );
     quantiles("flush", times);
 
     let now = SystemClock.now();
@@ -245,7 +256,8 @@ async fn main() -> Result<()> {
         views.write(&flush, now).await?;
         println!("flush of 1,440 panes of one key: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     }
-    let query = PaneQuery { keys: KeySelector::One(symbol(0)), from: Timestamp::MIN, to: Timestamp::MAX, max_rows: usize::MAX };
+    let query =
+        PaneQuery { keys: KeySelector::One(symbol(0)), from: Timestamp::MIN, to: Timestamp::MAX, max_rows: usize::MAX };
     let mut reads = Vec::new();
     for _ in 0..20 {
         let start = Instant::now();

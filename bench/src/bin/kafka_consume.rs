@@ -266,14 +266,8 @@ async fn latency(log: &Arc<KafkaLog>, arguments: &Arguments) -> Result<()> {
     let (mut seen, mut acknowledged) = (Vec::new(), Vec::new());
     while seen.len() < 500 {
         let wait = Duration::from_secs(10);
-        let request = ReadRequest {
-            topic: topic.clone(),
-            partition: 0,
-            from: at,
-            max_records: 1000,
-            max_bytes: 1 << 20,
-            wait,
-        };
+        let request =
+            ReadRequest { topic: topic.clone(), partition: 0, from: at, max_records: 1000, max_bytes: 1 << 20, wait };
         let read = log.read(&request).await?;
         let arrived = Instant::now();
         at += read.len() as u64;

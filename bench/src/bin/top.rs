@@ -115,6 +115,7 @@ fn plan(view: ViewPlan) -> Plan {
         idle_after: Span::MINUTE,
         dedupe: None,
         checks: Vec::new(),
+        retain_bronze: None,
         version: "1".to_owned(),
     };
     Plan {

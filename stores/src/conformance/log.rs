@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tideline_common::ports::{Log, PortError, ReadRequest, TopicSpec};
+use tideline_common::ports::{Clock, Log, PortError, ReadRequest, TopicSpec};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::record::{NewRecord, Record};
 use tideline_common::time::{Span, Timestamp};
 
 use super::Fixture;
+use crate::clock::SystemClock;
 
 /// How long a read waits for what is certain to come.
 const SOON: Duration = Duration::from_secs(30);
@@ -42,11 +43,6 @@ pub async fn suite<F: Fixture<dyn Log>>(mut fixture: impl FnMut() -> F, time: Ti
         Time::Told => expiry(fixture()).await,
         Time::Own => nothing_expires_by_the_callers_clock(fixture()).await,
     }
-}
-
-fn wall_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp(since.as_micros() as i64)
 }
 
 fn spec(name: &str, partitions: u32) -> TopicSpec {
@@ -143,7 +139,7 @@ async fn what_is_appended_is_read<F: Fixture<dyn Log>>(mut fixture: F, time: Tim
         match time {
             Time::Told => assert_eq!(read.appended, Timestamp(if i < 3 { 1_000_000 } else { 2_000_000 })),
             Time::Own => {
-                let apart = wall_clock().since(read.appended).0.abs();
+                let apart = SystemClock.now().since(read.appended).0.abs();
                 assert!(apart < APART.0, "{apart} us from our clock");
             }
         }

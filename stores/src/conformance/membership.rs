@@ -10,7 +10,7 @@ use tideline_common::ports::{Membership, PortError, Rebalance, TopicPartition};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long the group is given to share the partitions out: longer than any timeout of it.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// How long nothing happens where nothing may happen.
 const QUIET: Duration = Duration::from_secs(2);

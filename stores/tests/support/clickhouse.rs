@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A database that is dropped with this value.
-pub struct Database {
-    pub url: String,
-    pub name: String,
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) name: String,
 }
 
 /// A new database on the server that `TIDELINE_TEST_CLICKHOUSE` names. Without one: says so, and `None`.
-pub fn database(test: &str) -> Option<Database> {
+pub(crate) fn database(test: &str) -> Option<Database> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let Some(url) = std::env::var("TIDELINE_TEST_CLICKHOUSE").ok().filter(|url| !url.is_empty()) else {
         eprintln!("SKIPPED {test}: TIDELINE_TEST_CLICKHOUSE is not set");
@@ -28,7 +28,7 @@ pub fn database(test: &str) -> Option<Database> {
 
 impl Database {
     /// The answer to a query, in the database.
-    pub async fn ask(&self, sql: &str) -> String {
+    pub(crate) async fn ask(&self, sql: &str) -> String {
         let url = format!("{}/?database={}", self.url.trim_end_matches('/'), self.name);
         let request = reqwest::Client::new().post(url).body(sql.to_owned());
         let answer = request.send().await.unwrap();
@@ -56,8 +56,8 @@ impl Drop for Database {
 }
 
 /// A proxy of HTTP that lets a number of requests through, and nothing after them: as if the client were killed.
-pub struct Proxy {
-    pub url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     state: Arc<State>,
 }
 
@@ -70,7 +70,7 @@ struct State {
 
 impl Proxy {
     /// A proxy in front of the server at `url`.
-    pub async fn start(url: &str) -> Self {
+    pub(crate) async fn start(url: &str) -> Self {
         let upstream = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -86,13 +86,13 @@ impl Proxy {
 
     /// Counts from 0 again, and lets nothing through from request `at` on; `executed`: that one reaches the server, and
     /// its answer is lost.
-    pub fn cut_at(&self, at: u64, executed: bool) {
+    pub(crate) fn cut_at(&self, at: u64, executed: bool) {
         *self.state.cut.lock() = (at, executed);
         self.state.requests.store(0, Ordering::SeqCst);
     }
 
     /// Requests since then.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::SeqCst)
     }
 }
@@ -153,16 +153,16 @@ fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The names of the pipelines of this repository.
-pub fn pipelines() -> Vec<String> {
+pub(crate) fn pipelines() -> Vec<String> {
     let folder = std::fs::read_dir(format!("{}/../schema/pipelines", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name.ends_with(".toml"));
+    names.retain(|name| std::path::Path::new(name).extension().is_some_and(|extension| extension == "toml"));
     names.sort();
     names
 }
 
 /// The plan of a pipeline of this repository.
-pub fn plan(file: &str) -> Plan {
+pub(crate) fn plan(file: &str) -> Plan {
     let path = format!("{}/../schema/pipelines/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     tideline_common::plan::load(file, &text, &|_| None, &tideline_transform::SqlTypes).unwrap()

@@ -1,4 +1,4 @@
-//! Analytics in ClickHouse: what batch has published, in tables that people query too.
+//! Analytics in `ClickHouse`: what batch has published, in tables that people query too.
 //!
 //! The lake stays the truth. A version is loaded from it (see [`load`]) and readable once its row is in
 //! `tideline_versions`; [`schema`] draws the tables. Gold files never change, so each is one partition, and a version is
@@ -89,15 +89,15 @@ impl Default for ClickHouseConfig {
             user: None,
             password: None,
             timeout: Duration::from_secs(30),
-            load_timeout: Duration::from_secs(600),
+            load_timeout: Duration::from_mins(10),
             attempts: 3,
             retry_wait: Duration::from_millis(100),
             refresh: Duration::from_millis(500),
             max_reads: 16,
             max_loads: 2,
             chunk_rows: 50_000,
-            stale: Duration::from_secs(3_600),
-            grace: Duration::from_secs(600),
+            stale: Duration::from_hours(1),
+            grace: Duration::from_mins(10),
             compress: true,
         }
     }
@@ -114,7 +114,7 @@ impl std::fmt::Debug for ClickHouseConfig {
     }
 }
 
-/// Analytics over tables of ClickHouse, with the lake behind them.
+/// Analytics over tables of `ClickHouse`, with the lake behind them.
 #[derive(Debug)]
 pub struct ClickHouseAnalytics {
     config: ClickHouseConfig,
@@ -123,12 +123,12 @@ pub struct ClickHouseAnalytics {
     staging: StagingNames,
     /// To load from.
     lake: Lake,
-    /// Reads what is not in ClickHouse.
+    /// Reads what is not in `ClickHouse`.
     parquet: ParquetAnalytics,
 }
 
 impl ClickHouseAnalytics {
-    /// Analytics of what the batch layer writes to `objects`, in a database of ClickHouse. The server is not asked yet.
+    /// Analytics of what the batch layer writes to `objects`, in a database of `ClickHouse`. The server is not asked yet.
     ///
     /// # Errors
     /// `Invalid` when the address is none.

@@ -1,4 +1,4 @@
-//! Names and literals in ClickHouse SQL.
+//! Names and literals in `ClickHouse` SQL.
 
 use std::fmt::Write as _;
 

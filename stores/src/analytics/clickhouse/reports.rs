@@ -134,7 +134,9 @@ async fn fill(
                 let columns = frame_to_columns(&fields, &frame).map_err(|e| PortError::corrupt(&of, e))?;
                 let mut bytes = Vec::new();
                 for row in 0..frame.height() {
-                    columns.iter().for_each(|column| write_value(column, row, &mut bytes));
+                    for column in &columns {
+                        write_value(column, row, &mut bytes);
+                    }
                     write_int(first + row as i64, &mut bytes);
                 }
                 Ok((frame.height() as u64, bytes))

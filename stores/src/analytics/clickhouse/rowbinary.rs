@@ -66,7 +66,9 @@ pub(super) fn write_value(column: &Column, row: usize, out: &mut Vec<u8>) {
         Column::Strings(v) => {
             let list = v[row].as_deref().unwrap_or_default();
             write_length(list.len(), out);
-            list.iter().for_each(|text| write_text(text, out));
+            for text in list {
+                write_text(text, out);
+            }
         }
     }
 }
@@ -96,9 +98,13 @@ pub(super) fn write_states(key: &[Field], states: &StateBatch, tail: &[u8], out:
             let reason = format!("it has {} values and the view has {} key columns", values.len(), key.len());
             return Err(PortError::corrupt("a key", reason));
         }
-        values.iter().for_each(|value| write_key_value(value, out));
+        for value in &values {
+            write_key_value(value, out);
+        }
         write_int(states.panes[row].0, out);
-        states.states.iter().for_each(|column| write_state(column, row, out));
+        for column in &states.states {
+            write_state(column, row, out);
+        }
         out.extend_from_slice(tail);
     }
     Ok(())
@@ -176,8 +182,9 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
-    fn some(&mut self) -> Option<Option<i64>> {
-        if self.byte()? == 0 { self.int().map(Some) } else { Some(None) }
+    /// A number that may be null; 0 for null.
+    fn int_or_zero(&mut self) -> Option<i64> {
+        if self.byte()? == 0 { self.int() } else { Some(0) }
     }
 }
 
@@ -225,8 +232,8 @@ impl Shape {
             }
             Self::Ordered(ty) => {
                 Self::Value(ty).skip(from)?;
-                from.some()?;
-                from.some().map(drop)
+                from.int_or_zero()?;
+                from.int_or_zero().map(drop)
             }
             Self::IntMap => {
                 for _ in 0..from.length()? {
@@ -285,8 +292,8 @@ fn read_state(column: &mut StateColumn, from: &mut Cursor<'_>) -> PortResult<()>
         StateColumn::First(Ordered { values, times, sequences })
         | StateColumn::Last(Ordered { values, times, sequences }) => {
             read_value(values, from)?;
-            times.push(from.some().ok_or_else(damaged)?.unwrap_or_default());
-            sequences.push(from.some().ok_or_else(damaged)?.unwrap_or_default());
+            times.push(from.int_or_zero().ok_or_else(damaged)?);
+            sequences.push(from.int_or_zero().ok_or_else(damaged)?);
         }
         StateColumn::MapSum(v) | StateColumn::MapMax(v) => {
             let length = from.length().ok_or_else(damaged)?;

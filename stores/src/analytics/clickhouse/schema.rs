@@ -52,7 +52,7 @@ pub(super) const TIME: &str = "DateTime64(6, 'UTC')";
 /// A column: its name and type.
 pub(super) type Columns = Vec<(String, String)>;
 
-/// The type of values of type `ty`. Lists cannot be null in ClickHouse; maps are JSON text, as in the lake.
+/// The type of values of type `ty`. Lists cannot be null in `ClickHouse`; maps are JSON text, as in the lake.
 pub(super) fn value_type(ty: Type) -> String {
     match ty {
         Type::Bool => "Nullable(Bool)".to_owned(),

@@ -211,7 +211,7 @@ impl Server {
         let insert = self.client.insert_formatted_with(sql);
         let insert = settings.into_iter().fold(insert, |insert, (name, value)| insert.with_setting(name, value));
         let limit = self.config.load_timeout;
-        Insert { what: what.to_owned(), insert: insert.with_timeouts(Some(limit), Some(limit)), bytes: 0 }
+        Insert { what: what.to_owned(), request: insert.with_timeouts(Some(limit), Some(limit)), bytes: 0 }
     }
 
     async fn again<F: Future<Output = Result<(), Error>> + Send>(
@@ -271,7 +271,7 @@ fn late(what: &str, limit: Duration) -> PortError {
 /// An insert under way. Dropped without an end, it is given up; some of it may have been written.
 pub(super) struct Insert {
     what: String,
-    insert: InsertFormatted,
+    request: InsertFormatted,
     bytes: u64,
 }
 
@@ -284,14 +284,14 @@ impl Insert {
         let mut rows = Bytes::from(rows);
         while !rows.is_empty() {
             let piece = rows.split_to(rows.len().min(PIECE));
-            self.insert.send(piece).await.map_err(|e| port_error(&self.what, &e))?;
+            self.request.send(piece).await.map_err(|e| port_error(&self.what, &e))?;
         }
         Ok(())
     }
 
     /// Ends the insert; returns the bytes sent.
     pub(super) async fn end(self) -> PortResult<u64> {
-        self.insert.end().await.map_err(|e| port_error(&self.what, &e))?;
+        self.request.end().await.map_err(|e| port_error(&self.what, &e))?;
         Ok(self.bytes)
     }
 }
@@ -338,7 +338,6 @@ fn port_error(what: &str, error: &Error) -> PortError {
         message.push('…');
     }
     match error {
-        Error::Network(_) | Error::TimedOut => PortError::unavailable(what, message),
         Error::BadResponse(_) => match code(&message) {
             Some(FULL) => PortError::Full { what, source: message.into() },
             Some(code) if !PASSING.contains(&code) => PortError::invalid(what, message),
@@ -349,6 +348,7 @@ fn port_error(what: &str, error: &Error) -> PortError {
         Error::Decompression(_) | Error::NotEnoughData | Error::InvalidUtf8Encoding(_) => {
             PortError::corrupt(what, message)
         }
+        // The network, or time.
         _ => PortError::unavailable(what, message),
     }
 }

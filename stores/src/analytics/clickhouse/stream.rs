@@ -1,4 +1,4 @@
-//! What speed knows, in ClickHouse: the changes of a view's panes, tailed from their topic.
+//! What speed knows, in `ClickHouse`: the changes of a view's panes, tailed from their topic.
 //!
 //! ```text
 //! <view>_stream_<plan version>   key columns | pane | states | _shard | _position | _written_at
@@ -33,7 +33,7 @@ use super::server::{Param, Statement, is_absent};
 const RECORDS: usize = 1_000;
 /// Bytes of records that are read at once.
 const BYTES: usize = 8 << 20;
-/// Bytes of rows that are written at once, at least: inserts are few and big, as ClickHouse wants them.
+/// Bytes of rows that are written at once, at least: inserts are few and big, as `ClickHouse` wants them.
 const INSERT_BYTES: usize = 4 << 20;
 /// How long rows wait for more before they are written.
 const INSERT_INTERVAL: Duration = Duration::from_secs(1);

@@ -48,7 +48,7 @@ impl KafkaLogConfig {
             max_waiting_bytes: 128 << 20,
             prefetch_bytes: 64 << 20,
             session_timeout: Duration::from_secs(6),
-            max_poll_interval: Duration::from_secs(60),
+            max_poll_interval: Duration::from_mins(1),
             handover_timeout: Duration::from_secs(20),
         }
     }

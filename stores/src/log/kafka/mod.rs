@@ -69,8 +69,8 @@ impl KafkaLog {
         Ok(Self {
             readers: Arc::new(Readers::new(&config, Arc::clone(&topics))),
             producer: Producer::new(&config)?,
-            progress: Arc::new(Progress::new(&config)),
             topics,
+            progress: Arc::new(Progress::new(config)),
         })
     }
 

@@ -38,8 +38,8 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
-    pub(super) fn new(config: &KafkaLogConfig) -> Self {
-        Self { config: config.clone(), member: Mutex::default(), committers: Mutex::default(), noted: Mutex::default() }
+    pub(super) fn new(config: KafkaLogConfig) -> Self {
+        Self { config, member: Mutex::default(), committers: Mutex::default(), noted: Mutex::default() }
     }
 
     /// From now on the configured group's progress is committed by this member.

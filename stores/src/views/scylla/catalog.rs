@@ -112,9 +112,7 @@ pub(super) struct Listing {
 impl Listing {
     /// The tables of a version: at most one stem of it is neither dropped nor about to be.
     pub(super) fn find(&self, identity: &Identity) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|e| e.identity == *identity && matches!(e.state, State::Creating | State::Live))
+        self.entries.iter().find(|e| e.identity == *identity && matches!(e.state, State::Creating | State::Live))
     }
 
     /// A stem that no table has or ever had.
@@ -167,7 +165,10 @@ impl Catalog {
             return Err(PortError::invalid("the catalogue of the speed views", "it has five tables"));
         };
         let keyspace = &config.keyspace;
-        let read = format!("SELECT generation, stem, kind, name, version, state FROM {} WHERE scope = ?", claims.path(keyspace));
+        let read = format!(
+            "SELECT generation, stem, kind, name, version, state FROM {} WHERE scope = ?",
+            claims.path(keyspace)
+        );
         let statement = |cql: String| prepare(session, cql, config.page_rows);
         let mut catalog = Self {
             read: statement(read.clone()).await?,
@@ -510,7 +511,12 @@ async fn check(session: &Session, config: &ScyllaConfig, table: &Table) -> PortR
     select(session, &statement, &values, &mut |cells| {
         let mut reader = CellReader::new(cells);
         let (name, kind) = (reader.text()?.unwrap_or_default(), reader.text()?.unwrap_or_default());
-        columns.push((name.into(), kind.into(), reader.int()?.unwrap_or(-1), reader.text()?.unwrap_or_default().into()));
+        columns.push((
+            name.into(),
+            kind.into(),
+            reader.int()?.unwrap_or(-1),
+            reader.text()?.unwrap_or_default().into(),
+        ));
         Ok(())
     })
     .await?;
@@ -526,7 +532,9 @@ async fn check(session: &Session, config: &ScyllaConfig, table: &Table) -> PortR
     if found != expected || partitions != table.partition.len() {
         return other(format!("its primary key is ({}) instead of ({})", found.join(", "), expected.join(", ")));
     }
-    for (column, is_static) in table.regular.iter().map(|c| (c, false)).chain(table.partition_wide.iter().map(|c| (c, true))) {
+    for (column, is_static) in
+        table.regular.iter().map(|c| (c, false)).chain(table.partition_wide.iter().map(|c| (c, true)))
+    {
         match columns.iter().find(|c| c.0 == column.name) {
             Some((_, _, _, ty)) if ty == column.ty.name() => {}
             Some((_, _, _, ty)) => {
@@ -569,6 +577,9 @@ mod tests {
         assert_eq!(stem(false, "prices_v2_late"), "prices_v2_late_v2");
         assert_eq!(stem(true, "tideline"), "tideline_v2", "tideline_panes is Tideline's own");
         assert_eq!(listing.find(&(true, "prices".to_owned(), "1".to_owned())), None);
-        assert_eq!(listing.find(&(true, "prices".to_owned(), "2".to_owned())).map(|e| e.stem.as_str()), Some("prices_v2"));
+        assert_eq!(
+            listing.find(&(true, "prices".to_owned(), "2".to_owned())).map(|e| e.stem.as_str()),
+            Some("prices_v2")
+        );
     }
 }

@@ -101,8 +101,9 @@ impl Connection {
 }
 
 fn tls(file: &std::path::Path) -> PortResult<Arc<rustls::ClientConfig>> {
-    let invalid =
-        |reason: String| PortError::invalid(format!("the certificates of the CQL server in {}", file.display()), reason);
+    let invalid = |reason: String| {
+        PortError::invalid(format!("the certificates of the CQL server in {}", file.display()), reason)
+    };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|e| invalid(e.to_string()))? {
         roots.add(certificate.map_err(|e| invalid(e.to_string()))?).map_err(|e| invalid(e.to_string()))?;

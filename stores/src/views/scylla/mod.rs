@@ -244,7 +244,12 @@ impl ScyllaViews {
         Ok((catalog, statements))
     }
 
-    async fn create(&self, session: &Session, wanted: &[Option<Wanted<'_>>], now: Timestamp) -> PortResult<Arc<Catalog>> {
+    async fn create(
+        &self,
+        session: &Session,
+        wanted: &[Option<Wanted<'_>>],
+        now: Timestamp,
+    ) -> PortResult<Arc<Catalog>> {
         let _opening = self.inner.opening.lock().await;
         let config = &self.inner.config;
         let catalog = match self.catalog(session).await? {

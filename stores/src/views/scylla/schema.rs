@@ -185,7 +185,8 @@ impl ViewTables {
         // Columns of the definition have the first choice.
         let of = |by_key: bool, fields: &[StateField]| {
             let mut columns = Columns::default();
-            let key = if by_key { partition_columns(&mut columns, &view.key) } else { key_columns(&mut columns, &view.key) };
+            let key =
+                if by_key { partition_columns(&mut columns, &view.key) } else { key_columns(&mut columns, &view.key) };
             let states = state_columns(&mut columns, fields);
             let ours = ["pane_start", "shard", "key", "written_at", "nulls"].map(|name| columns.claim(name));
             let types = [CqlType::Timestamp, CqlType::Text, CqlType::Blob, CqlType::Timestamp, CqlType::Blob];
@@ -250,22 +251,27 @@ pub(super) fn lookup_table(stem: &str, lookup: &LookupSchema) -> Table {
 
 /// Names of the tables of a view or lookup with this stem.
 pub(super) fn table_names(is_view: bool, stem: &str) -> Vec<String> {
-    if is_view { ["_panes", "_by_pane", "_late"].map(|suffix| format!("{stem}{suffix}")).to_vec() } else { vec![stem.to_owned()] }
+    if is_view {
+        ["_panes", "_by_pane", "_late"].map(|suffix| format!("{stem}{suffix}")).to_vec()
+    } else {
+        vec![stem.to_owned()]
+    }
 }
 
 /// The tables that every keyspace has.
 pub(super) fn own_tables() -> Vec<Table> {
     use CqlType::{Bigint, Int, Smallint, Text, Timestamp};
     let columns = |list: &[(&str, CqlType)]| list.iter().map(|(name, ty)| Column::new(*name, *ty)).collect::<Vec<_>>();
-    let table = |name: &str, comment: &str, partition: &[(&str, CqlType)], clustering: &[(&str, CqlType)], regular| Table {
-        name: name.to_owned(),
-        partition: columns(partition),
-        clustering: columns(clustering).into_iter().map(|c| (c, false)).collect(),
-        regular: columns(regular),
-        partition_wide: None,
-        files: Files::Any,
-        comment: comment.to_owned(),
-    };
+    let table =
+        |name: &str, comment: &str, partition: &[(&str, CqlType)], clustering: &[(&str, CqlType)], regular| Table {
+            name: name.to_owned(),
+            partition: columns(partition),
+            clustering: columns(clustering).into_iter().map(|c| (c, false)).collect(),
+            regular: columns(regular),
+            partition_wide: None,
+            files: Files::Any,
+            comment: comment.to_owned(),
+        };
     let scope: &[(&str, CqlType)] = &[("scope", Text)];
     let mut claims = table(
         "tideline_tables",
@@ -286,7 +292,13 @@ pub(super) fn own_tables() -> Vec<Table> {
     vec![
         claims,
         table("tideline_usage", "when tables were last used", scope, &[("stem", Text)], &[("used_at", Timestamp)]),
-        table("tideline_lock", "who changes the schema now; expires by itself", &[("name", Text)], &[], &[("owner", Text)]),
+        table(
+            "tideline_lock",
+            "who changes the schema now; expires by itself",
+            &[("name", Text)],
+            &[],
+            &[("owner", Text)],
+        ),
         panes,
         table(
             "tideline_progress",
@@ -319,10 +331,9 @@ pub(super) fn create_keyspace(config: &ScyllaConfig) -> String {
             names::literal(datacenter),
             config.replication_factor
         ),
-        None => format!(
-            "{{'class': 'NetworkTopologyStrategy', 'replication_factor': '{}'}}",
-            config.replication_factor
-        ),
+        None => {
+            format!("{{'class': 'NetworkTopologyStrategy', 'replication_factor': '{}'}}", config.replication_factor)
+        }
     };
     format!("CREATE KEYSPACE IF NOT EXISTS {}\n    WITH replication = {replication}", quoted(&config.keyspace))
 }

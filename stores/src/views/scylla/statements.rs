@@ -183,7 +183,8 @@ impl LookupStatements {
         let table = schema::lookup_table(stem, lookup);
         let path = table.path(&config.keyspace);
         let statement = |cql: String| prepare(session, cql, config.page_rows);
-        let columns: Vec<_> = table.clustering.iter().map(|(c, _)| c).chain(&table.regular).map(|c| quoted(&c.name)).collect();
+        let columns: Vec<_> =
+            table.clustering.iter().map(|(c, _)| c).chain(&table.regular).map(|c| quoted(&c.name)).collect();
         let of_key = format!("FROM {path} WHERE {}", of_partition(&table));
         let time = quoted(&table.clustering[0].0.name);
         Ok(Self {
@@ -192,8 +193,11 @@ impl LookupStatements {
             insert: statement(table.insert(&config.keyspace, " USING TTL ? AND TIMESTAMP ?")).await?,
             select: statement(format!("SELECT {} {of_key}", columns.join(", "))).await?,
             select_times: statement(format!("SELECT {time} {of_key}")).await?,
-            delete_before: statement(format!("DELETE FROM {path} USING TIMESTAMP ? WHERE {} AND {time} < ?", of_partition(&table)))
-                .await?,
+            delete_before: statement(format!(
+                "DELETE FROM {path} USING TIMESTAMP ? WHERE {} AND {time} < ?",
+                of_partition(&table)
+            ))
+            .await?,
             last_use: LastUse::default(),
             written: Mutex::new(HashMap::new()),
         })
@@ -235,7 +239,9 @@ mod tests {
         }
         assert!(remembered.0.lock().len() <= REMEMBERED_MAX);
         let last = 2 * REMEMBERED_MAX;
-        assert!(remembered.is_recent(&last, Timestamp(9), Span(5)) && !remembered.is_recent(&last, Timestamp(10), Span(5)));
+        assert!(
+            remembered.is_recent(&last, Timestamp(9), Span(5)) && !remembered.is_recent(&last, Timestamp(10), Span(5))
+        );
         remembered.note(last, Timestamp(1));
         assert!(remembered.is_recent(&last, Timestamp(9), Span(5)), "it never goes back");
     }

@@ -361,12 +361,7 @@ async fn put_progress(session: &Session, catalog: &Catalog, flush: &Flush) -> Po
 
 /// Deletes the rows of `key` beyond the newest `limit`. Their timestamps are their event times, so a deletion as of the
 /// oldest row that stays takes exactly what is older, also when it is written again by a replay.
-pub(super) async fn trim(
-    session: &Session,
-    statements: &LookupStatements,
-    key: &[u8],
-    limit: usize,
-) -> PortResult<()> {
+pub(super) async fn trim(session: &Session, statements: &LookupStatements, key: &[u8], limit: usize) -> PortResult<()> {
     let decoded = key_values(key)?;
     let mut values = Values::new();
     push_partition(&mut values, &decoded, &statements.key);
