@@ -13,7 +13,7 @@ const KEY_BYTES: usize = 8 + 8 + 8;
 /// Keys in their byte form, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    keys: KeyColumn,
+    column: KeyColumn,
     hashes: Vec<u64>,
     index: HashTable<KeyId>,
     bytes: usize,
@@ -22,22 +22,22 @@ pub(crate) struct Keys {
 impl Keys {
     /// Number of keys.
     pub(crate) const fn len(&self) -> usize {
-        self.keys.len()
+        self.column.len()
     }
 
     /// The key of a number.
     pub(crate) fn get(&self, id: KeyId) -> &[u8] {
-        self.keys.get(id as usize)
+        self.column.get(id as usize)
     }
 
     /// The number of a key, given now if it has none.
     pub(crate) fn give(&mut self, key: &[u8]) -> KeyId {
         let hash = xxh3_64(key);
-        if let Some(id) = self.index.find(hash, |id| self.keys.get(*id as usize) == key) {
+        if let Some(id) = self.index.find(hash, |id| self.column.get(*id as usize) == key) {
             return *id;
         }
-        let id = self.keys.len() as KeyId;
-        self.keys.push(key);
+        let id = self.column.len() as KeyId;
+        self.column.push(key);
         self.hashes.push(hash);
         self.bytes += KEY_BYTES + key.len();
         let hashes = &self.hashes;

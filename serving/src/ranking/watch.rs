@@ -10,13 +10,19 @@ use tokio::sync::watch;
 use super::{Ports, RankingsConfig};
 use crate::versions::Versions;
 
+/// A manifest that was read: the newest, `None` before the first is published.
+pub(crate) type Newest = Option<Arc<Manifest>>;
+
+/// The shards with their progress.
+pub(crate) type Shards = Arc<[(Shard, Progress)]>;
+
 /// The newest manifest and the progress of the shards, as far as they can be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     /// `None` until it could be read; then the newest manifest, `None` before the first.
-    pub(crate) manifest: watch::Receiver<Option<Option<Arc<Manifest>>>>,
+    pub(crate) manifest: watch::Receiver<Option<Newest>>,
     /// `None` while it cannot be read.
-    pub(crate) progress: watch::Receiver<Option<Arc<[(Shard, Progress)]>>>,
+    pub(crate) progress: watch::Receiver<Option<Shards>>,
 }
 
 /// Where both are seen, and the work of looking.

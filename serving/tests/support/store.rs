@@ -26,11 +26,14 @@ use super::{Event, Faults, view};
 
 type Row = (Offset, StateBatch);
 
+/// Key, pane and shard.
+type Place = (Vec<u8>, Timestamp, Shard);
+
 /// Speed views of the test view, with shards and positions.
 #[derive(Debug, Default)]
 pub struct ShardedViews {
-    /// Key, pane and shard → position and state.
-    pub rows: Mutex<BTreeMap<(Vec<u8>, Timestamp, Shard), Row>>,
+    /// Position and state of each row.
+    pub rows: Mutex<BTreeMap<Place, Row>>,
     pub progress: Mutex<BTreeMap<Shard, Progress>>,
     pub faults: Faults,
     /// Calls of reads of many panes.

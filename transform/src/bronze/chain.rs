@@ -152,9 +152,10 @@ impl Walk {
             let Some(file) = self.files.pop_front() else { continue };
             let follower = self.files.front().is_some_and(|after| after.first <= reached);
             match file.next {
-                Some(next) if next <= reached => {}
-                Some(next) if self.files.iter().take_while(|f| f.first <= reached).any(|f| f.next > Some(next)) => {}
-                Some(_) => return Step::Read(file),
+                // Covered by what was read, or by a longer file that begins as early.
+                Some(next)
+                    if next <= reached
+                        || self.files.iter().take_while(|f| f.first <= reached).any(|f| f.next > Some(next)) => {}
                 // In a chain without overlaps a file ends where the next begins.
                 None if file.first < reached && follower => {
                     if self.deferred.len() == DEFERRED_MAX {
@@ -162,7 +163,7 @@ impl Walk {
                     }
                     self.deferred.push_back(file);
                 }
-                None => return Step::Read(file),
+                Some(_) | None => return Step::Read(file),
             }
         }
     }

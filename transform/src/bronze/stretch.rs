@@ -130,8 +130,12 @@ mod tests {
         Record {
             offset,
             appended: Timestamp(offset as i64),
-            key: (offset % 2 == 0).then(|| Bytes::from_static(b"k")),
-            headers: if offset % 3 == 0 { vec![("h".to_owned(), Bytes::from_static(b"\0"))] } else { Vec::new() },
+            key: offset.is_multiple_of(2).then(|| Bytes::from_static(b"k")),
+            headers: if offset.is_multiple_of(3) {
+                vec![("h".to_owned(), Bytes::from_static(b"\0"))]
+            } else {
+                Vec::new()
+            },
             payload: Bytes::from(format!("{payload}{offset}")),
         }
     }
