@@ -73,10 +73,7 @@ impl Stores {
     /// # Errors
     /// Another process has the folder, what it holds cannot be opened, or a store's configuration makes no sense.
     pub async fn open(folder: &Path, config: &Config) -> anyhow::Result<Self> {
-        let held = match config.embedded().is_empty() {
-            true => None,
-            false => Some(Arc::new(DataFolder::open(folder)?)),
-        };
+        let held = if config.embedded().is_empty() { None } else { Some(Arc::new(DataFolder::open(folder)?)) };
         let config = config.clone();
         // Opening reads what is there: not on the reactor.
         let opened = tokio::task::spawn_blocking(move || Opened::new(held, &config).map(|opened| (opened, config)));
@@ -99,14 +96,14 @@ impl Stores {
             OpenedLog::Kafka(log) => match config.views.kind {
                 // Views that are one process's own hold what that process reads: it reads everything.
                 ViewsKind::Embedded => {
-                    let log: Arc<dyn Log> = Arc::new(log);
+                    let log: Arc<dyn Log> = Arc::from(log as Box<dyn Log>);
                     let membership = Everything::new(Arc::clone(&log), TOPICS_LOOK);
                     (log, Arc::new(membership))
                 }
                 ViewsKind::Scylla => {
                     let membership = KafkaMembership::new(kafka_config(&config))?;
                     log.note_progress_as(&membership);
-                    (Arc::new(log), Arc::new(membership))
+                    (Arc::from(log as Box<dyn Log>), Arc::new(membership))
                 }
             },
         };
@@ -292,7 +289,7 @@ struct Opened {
 
 enum OpenedLog {
     Embedded(Arc<dyn Log>),
-    Kafka(KafkaLog),
+    Kafka(Box<KafkaLog>),
 }
 
 impl Opened {
@@ -308,7 +305,7 @@ impl Opened {
                 OpenedLog::Embedded(Arc::new(log))
             }
             (LogKind::Embedded, None) => bail!("log.kind = \"embedded\" needs a data folder"),
-            (LogKind::Kafka, _) => OpenedLog::Kafka(kafka(config)?),
+            (LogKind::Kafka, _) => OpenedLog::Kafka(Box::new(kafka(config)?)),
         };
         let objects = match &folder {
             Some(folder) if config.lake.url.is_none() => {
@@ -353,7 +350,7 @@ pub fn lake(config: &Config) -> anyhow::Result<Arc<dyn Objects>> {
         secret_key: config.lake.secret_key.clone(),
         ..S3Config::new(url)
     };
-    Ok(Arc::new(ObjectStoreObjects::s3(s3)?))
+    Ok(Arc::new(ObjectStoreObjects::s3(&s3)?))
 }
 
 /// The speed views on a CQL server.

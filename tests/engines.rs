@@ -39,14 +39,14 @@ fn servers(test: &str) -> Option<Servers> {
         }
     };
     let (endpoint, url) = (variable("TIDELINE_TEST_S3")?, variable("TIDELINE_TEST_CLICKHOUSE")?);
-    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let unique = tideline_common::ports::Clock::now(&tideline_stores::clock::SystemClock).0;
     let config = S3Config {
         endpoint: Some(endpoint),
         access_key: Some("minioadmin".to_owned()),
         secret_key: Some("minioadmin".to_owned()),
         ..S3Config::new(format!("s3://tideline-test/engines-{test}-{unique}"))
     };
-    let objects: Arc<dyn Objects> = Arc::new(ObjectStoreObjects::s3(config).unwrap());
+    let objects: Arc<dyn Objects> = Arc::new(ObjectStoreObjects::s3(&config).unwrap());
     let config = ClickHouseEngineConfig { url, ..ClickHouseEngineConfig::default() };
     let engine = Arc::new(ClickHouseEngine::new(config, objects.clone()).unwrap());
     Some(Servers { objects, engine })

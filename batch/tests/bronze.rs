@@ -76,7 +76,7 @@ async fn small_files_are_joined_and_nothing_else_changes() {
     assert_eq!(paths, expected);
     assert_eq!(read(&lake).await, orders(0, 40));
     let again = lake.layer_with(&plan, joining()).run().await.unwrap();
-    assert_eq!((again.bronze, again.published), (Default::default(), None));
+    assert_eq!((again.bronze, again.published), (tideline_batch::BronzeCounts::default(), None));
     // Made anew from what has been joined, it is the same.
     let before = lake.gold(&plan, &lake.current().await, "revenue").await;
     let rebuilt = lake.layer_with(&plan, joining()).rebuild(false).await.unwrap();

@@ -60,7 +60,7 @@ impl Mortal {
         if left == 0 {
             self.died.store(1, Ordering::SeqCst);
         }
-        (left > 0 || (left == 0 && self.folder.steps() % 2 == 0), left > 0)
+        (left > 0 || (left == 0 && self.folder.steps().is_multiple_of(2)), left > 0)
     }
 }
 

@@ -77,7 +77,7 @@ fn config(endpoint: &str) -> S3Config {
 
 async fn open(endpoint: &str) -> ObjectStoreObjects {
     make_bucket(endpoint).await;
-    ObjectStoreObjects::s3(config(endpoint)).unwrap()
+    ObjectStoreObjects::s3(&config(endpoint)).unwrap()
 }
 
 /// A lake of its own, opened again and again.
@@ -86,7 +86,7 @@ struct Lake(S3Config);
 #[async_trait]
 impl Fixture<dyn Objects> for Lake {
     async fn open(&mut self) -> Arc<dyn Objects> {
-        Arc::new(ObjectStoreObjects::s3(self.0.clone()).unwrap())
+        Arc::new(ObjectStoreObjects::s3(&self.0).unwrap())
     }
 }
 
@@ -102,7 +102,7 @@ async fn of_many_that_create_a_path_one_wins_also_over_several_clients() {
     let Some(endpoint) = endpoint("of_many_that_create_a_path_one_wins_also_over_several_clients") else { return };
     make_bucket(&endpoint).await;
     let config = config(&endpoint);
-    let clients: Vec<_> = (0..4).map(|_| ObjectStoreObjects::s3(config.clone()).unwrap()).collect();
+    let clients: Vec<_> = (0..4).map(|_| ObjectStoreObjects::s3(&config).unwrap()).collect();
     for round in 0..40 {
         let path = format!("race/{round:03}");
         let attempts = (0..16).map(|writer| {
@@ -213,7 +213,7 @@ async fn wrong_keys_and_absent_buckets_are_errors_of_the_store() {
     let wrong = S3Config { secret_key: Some("not-the-secret".to_owned()), ..config(&endpoint) };
     let absent = S3Config { url: "s3://tideline-not-there/x".to_owned(), ..config(&endpoint) };
     for config in [wrong, absent] {
-        let objects = ObjectStoreObjects::s3(config).unwrap();
+        let objects = ObjectStoreObjects::s3(&config).unwrap();
         for error in [
             objects.get("a").await.unwrap_err(),
             objects.put("a", Bytes::new()).await.unwrap_err(),
@@ -323,7 +323,7 @@ async fn disturbed(endpoint: &str) -> (Proxy, ObjectStoreObjects, S3Config) {
         max_retries: 2,
         ..config(endpoint)
     };
-    (proxy, ObjectStoreObjects::s3(config.clone()).unwrap(), config)
+    (proxy, ObjectStoreObjects::s3(&config).unwrap(), config)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -355,7 +355,7 @@ async fn an_outage_is_told_within_a_bound_and_passes() {
 async fn a_put_whose_answer_is_lost_meets_itself() {
     let Some(endpoint) = endpoint("a_put_whose_answer_is_lost_meets_itself") else { return };
     let (proxy, objects, config) = disturbed(&endpoint).await;
-    let direct = ObjectStoreObjects::s3(S3Config { endpoint: Some(endpoint), ..config }).unwrap();
+    let direct = ObjectStoreObjects::s3(&S3Config { endpoint: Some(endpoint), ..config }).unwrap();
     proxy.set(Way::Deaf);
     let answer = objects.put_if_absent("bronze/1", Bytes::from_static(b"mine")).await;
     // Not "yes", which nobody has said; and not "exists" of a sight of itself that would be taken for another's.
@@ -375,7 +375,7 @@ async fn requests_at_a_time_are_bounded() {
     let Some(endpoint) = endpoint("requests_at_a_time_are_bounded") else { return };
     let (proxy, _, config) = disturbed(&endpoint).await;
     let config = S3Config { max_requests: 4, read_timeout: Duration::from_secs(15), ..config };
-    let objects = ObjectStoreObjects::s3(config).unwrap();
+    let objects = ObjectStoreObjects::s3(&config).unwrap();
     let bytes = Bytes::from(vec![7; 200_000]);
     let puts = (0..100).map(|n| {
         let (objects, bytes) = (objects.clone(), bytes.clone());

@@ -28,7 +28,7 @@ use tideline_stores::views::scylla::{self as adapter, ScyllaConfig, ScyllaViews}
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 /// How long a test waits for what is certain to come.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// The server, if the environment names one.
 fn server(test: &str) -> Option<String> {
@@ -42,7 +42,7 @@ fn server(test: &str) -> Option<String> {
 /// A keyspace that no other test, nor another run of this one, has used.
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let since = tideline_common::ports::Clock::now(&tideline_stores::clock::SystemClock).0;
     format!("test_{since}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 

@@ -223,6 +223,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one group of several files")]
     fn neighbours_that_fill_a_file_are_joined() {
         assert!(of(&[]).is_empty());
         assert_eq!(of(&[30, 30]), [0..2]);
@@ -235,6 +236,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, clippy::same_item_push, reason = "one group; a file each time")]
     fn a_record_is_rewritten_a_logarithmic_number_of_times() {
         assert_eq!(of(&[20, 1, 1, 1, 1]), [1..5], "a file is joined to as much as it holds, or left alone");
         // A new file of one byte each time, joined after each.

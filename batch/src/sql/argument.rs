@@ -9,6 +9,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
+use std::fmt::Write as _;
 use tideline_common::plan::{TablePlan, quote_columns};
 use tideline_common::value::Type;
 
@@ -311,9 +312,10 @@ fn case(branches: &[(String, Term)], other: &Term) -> Translated {
     };
     let mut sql = "multiIf(".to_owned();
     for (condition, result) in branches {
-        // Null is not true.
-        sql.push_str(&format!("ifNull({condition}, false), {}, ", value(result)));
+        // Null is not true. Writing to a string cannot fail.
+        let _ = write!(sql, "ifNull({condition}, false), {}, ", value(result));
     }
-    sql.push_str(&format!("{})", value(other)));
+    sql.push_str(&value(other));
+    sql.push(')');
     Ok(Term::new(sql, ty))
 }

@@ -202,7 +202,7 @@ fn statement(view: &ViewPlan, table: &TablePlan, fields: Vec<usize>) -> Result<S
     check_key(&view.key)?;
     let mut inner = Inner::new(view);
     let keys: Vec<String> = (0..view.key.len()).map(key_name).collect();
-    let grouped: String = keys.iter().map(|key| format!("{key}, ")).collect();
+    let grouped = keys.iter().fold(String::new(), |grouped, key| grouped + key + ", ");
     let pane = format!("{WHEN} - positiveModulo({WHEN}, toInt64({})) AS {PLACE}", view.pane.0.max(1));
     let mut outer: Vec<String> =
         view.key.iter().zip(&keys).map(|(field, key)| format!("{key} AS {}", quoted(&field.name))).collect();

@@ -118,7 +118,7 @@ fn flush(arguments: &Arguments, shard: u32, number: u64, now: Timestamp, chance:
     let mut panes = StateBatch::new(&view.fields);
     let mut seen = std::collections::HashSet::new();
     while panes.len() < arguments.panes.min(arguments.symbols) {
-        let rank = if panes.len() % 2 == 0 {
+        let rank = if panes.len().is_multiple_of(2) {
             chance.rank(arguments.symbols)
         } else {
             chance.next() as usize % arguments.symbols

@@ -272,7 +272,7 @@ async fn main() -> Result<()> {
     let rankings = Rankings::start(&plan, log, views, gold.clone(), speed.clock.clone(), config, &cancel);
     let kept = reader().with_rankings(Arc::clone(&rankings));
     while !rankings.status()[&view.name].ready {
-        ensure!(began.elapsed() < Duration::from_secs(120), "{:?}", rankings.status());
+        ensure!(began.elapsed() < Duration::from_mins(2), "{:?}", rankings.status());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let status = &rankings.status()[&view.name];

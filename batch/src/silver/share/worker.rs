@@ -1,6 +1,6 @@
 //! The work on units.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Worker {
     /// Works on what others offer, until `cancel`. What fails is tried again: by the next attempt at the unit.
     pub(crate) async fn help(&self, cancel: &CancellationToken) {
         // What is not for us (another definition) is not looked at twice.
-        let mut refused: BTreeMap<Folder, ()> = BTreeMap::new();
+        let mut refused: BTreeSet<Folder> = BTreeSet::new();
         while !cancel.is_cancelled() {
             let worked = tokio::select! {
                 worked = self.help_once(&mut refused) => worked,
@@ -60,19 +60,19 @@ impl Worker {
     }
 
     /// Does one unit, if there is one: whether there was.
-    async fn help_once(&self, refused: &mut BTreeMap<Folder, ()>) -> Result<bool, BatchError> {
+    async fn help_once(&self, refused: &mut BTreeSet<Folder>) -> Result<bool, BatchError> {
         let lake = &self.context.lake;
         let folders: Vec<Folder> =
             lake.objects.list(RUNS).await?.iter().filter_map(|object| Folder::of_offer(&object.path)).collect();
-        refused.retain(|folder, ()| folders.contains(folder));
+        refused.retain(|folder| folders.contains(folder));
         for folder in folders.iter().rev() {
-            if refused.contains_key(folder) {
+            if refused.contains(folder) {
                 continue;
             }
             let Some(offer) = folder.offer(lake).await? else { continue };
             if !self.knows(&offer) {
                 tracing::warn!(run = offer.run, source = offer.source, "a shared run has another definition");
-                refused.insert(folder.clone(), ());
+                refused.insert(folder.clone());
                 continue;
             }
             // Not where the others begin.

@@ -231,7 +231,7 @@ impl Sweep<'_> {
         if parts.len() == 1 {
             return Ok(parts.pop().map_or_else(|| StateBatch::new(self.fields), |found| found.sorted(self.fields)));
         }
-        let mut rows: Vec<(&[u8], Timestamp, &Arc<str>, usize, usize)> = Vec::new();
+        let mut rows = Vec::new();
         for (part, found) in parts.iter().enumerate() {
             let of = |row| (found.batch.keys.get(row), found.batch.panes[row], &found.shards[row], part, row);
             rows.extend((0..found.batch.len()).map(of));

@@ -204,7 +204,8 @@ impl LookupStatements {
     }
 }
 
-/// Statements of whatever has tables.
+/// Statements of whatever has tables. They live behind one `Arc` each: their size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Statements {
     View(ViewStatements),
     Lookup(LookupStatements),
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn memory_of_what_was_written_is_bounded() {
         let remembered = Remembered::default();
-        for key in 0..2 * REMEMBERED_MAX + 1 {
+        for key in 0..=2 * REMEMBERED_MAX {
             remembered.note(key, Timestamp(5));
         }
         assert!(remembered.0.lock().len() <= REMEMBERED_MAX);

@@ -390,7 +390,7 @@ impl<'a, 'frame> CellReader<'a, 'frame> {
                 let cell = self.cell()?.unwrap_or(&[0; 4]);
                 match v {
                     MapColumn::Int(rows) => {
-                        rows.push(read_map(cell, |key| Ok(i32::from_be_bytes(key.try_into().map_err(damaged)?)))?)
+                        rows.push(read_map(cell, |key| Ok(i32::from_be_bytes(key.try_into().map_err(damaged)?)))?);
                     }
                     MapColumn::Text(rows) => {
                         rows.push(read_map(cell, |key| Ok(std::str::from_utf8(key).map_err(damaged)?.into()))?);
