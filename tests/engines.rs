@@ -137,10 +137,12 @@ impl Servers {
     }
 }
 
+#[allow(clippy::float_cmp, reason = "infinities are equal to themselves")]
 fn near(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
 }
 
+#[allow(clippy::float_cmp, reason = "what is not rounded is compared exactly")]
 fn same(pair: (&StateColumn, &StateColumn), a: usize, b: usize, what: &str) {
     use tideline_common::value::Value;
     let equal = |x: &Value, y: &Value| match (x, y) {
