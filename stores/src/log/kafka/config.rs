@@ -49,7 +49,7 @@ impl KafkaLogConfig {
             prefetch_bytes: 64 << 20,
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_mins(1),
-            handover_timeout: Duration::from_secs(20),
+            handover_timeout: Duration::from_secs(25),
         }
     }
 
