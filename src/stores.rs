@@ -234,8 +234,12 @@ impl Stores {
     /// A log that is not available, or refuses.
     pub async fn ensure_topics_of(log: &dyn Log, plan: &Plan) -> PortResult<()> {
         for source in &plan.sources {
-            let spec =
-                TopicSpec { name: source.topic.clone(), partitions: source.partitions, retention: source.retention };
+            let spec = TopicSpec {
+                name: source.topic.clone(),
+                partitions: source.partitions,
+                retention: source.retention,
+                max_bytes: None,
+            };
             log.ensure_topic(&spec).await?;
         }
         Ok(())

@@ -27,6 +27,8 @@ use crate::{ShardStatus, SpeedConfig, SpeedError};
 const FIRST_ASSIGNMENT: Duration = Duration::from_secs(2);
 /// How long a topic of changes keeps its records, when it is made here: readers that are further behind begin anew.
 const CHANGES_RETENTION: Span = Span::HOUR;
+/// How many bytes of them, about: they are a copy of what the views hold, and must not fill the log.
+const CHANGES_BYTES: u64 = 1 << 30;
 /// How long leaving the group may take. Who does not leave is found missing.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -134,6 +136,7 @@ impl Inner {
             name: source.topic.clone(),
             partitions: source.partitions,
             retention: source.retention,
+            max_bytes: None,
         });
         let changes: BTreeSet<&String> =
             self.roster.programs.iter().flat_map(|p| &p.views).filter_map(|view| view.changes.as_ref()).collect();
@@ -141,6 +144,7 @@ impl Inner {
             name: topic.clone(),
             partitions: 1,
             retention: Some(CHANGES_RETENTION),
+            max_bytes: Some(CHANGES_BYTES),
         });
         sources.chain(changes).collect()
     }

@@ -151,7 +151,7 @@ mod tests {
     #[async_trait]
     impl GroupFixture for Arc<Topics> {
         async fn topic(&mut self, name: &str, partitions: u32) -> String {
-            let spec = TopicSpec { name: name.to_owned(), partitions, retention: None };
+            let spec = TopicSpec { name: name.to_owned(), partitions, retention: None, max_bytes: None };
             self.ensure_topic(&spec).await.unwrap();
             name.to_owned()
         }

@@ -772,7 +772,9 @@ async fn changes_of_speed_go_on_where_batch_ends() {
         store.database.ask(sql).await.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(answers().await, "a 0 10 a 1 11 a 2 1", "while nothing is tailed, all are of batch");
-    log.ensure_topic(&TopicSpec { name: topic("ranked"), partitions: 1, retention: None }).await.unwrap();
+    log.ensure_topic(&TopicSpec { name: topic("ranked"), partitions: 1, retention: None, max_bytes: None })
+        .await
+        .unwrap();
     let change = |shard: u32, position: u64, list: &[(&str, i64, i64)]| Change {
         version: view.version.clone(),
         shard: Shard::new("s", shard),

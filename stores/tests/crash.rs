@@ -34,7 +34,9 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let log = std::sync::Arc::new(open(&folder.join("log")));
-        log.ensure_topic(&TopicSpec { name: "t".to_owned(), partitions: PARTITIONS, retention: None }).await.unwrap();
+        log.ensure_topic(&TopicSpec { name: "t".to_owned(), partitions: PARTITIONS, retention: None, max_bytes: None })
+            .await
+            .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..4 {
             let log = log.clone();

@@ -66,7 +66,7 @@ fn admin(broker: &str) -> AdminClient<DefaultClientContext> {
 }
 
 fn spec(name: &str, partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, retention: None }
+    TopicSpec { name: name.to_owned(), partitions, retention: None, max_bytes: None }
 }
 
 fn record(key: Option<&str>, text: &str) -> NewRecord {
@@ -362,6 +362,14 @@ async fn topics_are_made_once_and_take_over_the_retention() {
     assert_eq!(settings(&broker, &topic).await["retention.ms"], "86400000");
     log.ensure_topic(&spec(&topic, 3)).await.unwrap();
     assert_eq!(settings(&broker, &topic).await["retention.ms"], "86400000", "none asked for: it stays");
+    // The bound in bytes, of a topic that has none yet and of a new one.
+    log.ensure_topic(&TopicSpec { max_bytes: Some(9 << 20), ..spec(&topic, 3) }).await.unwrap();
+    let both = settings(&broker, &topic).await;
+    assert_eq!((&*both["retention.ms"], &*both["retention.bytes"]), ("86400000", "9437184"));
+    let bounded = TopicSpec { max_bytes: Some(1 << 30), ..spec(&unique("bounded"), 1) };
+    log.ensure_topic(&bounded).await.unwrap();
+    let new = settings(&broker, &bounded.name).await;
+    assert_eq!((&*new["retention.ms"], &*new["retention.bytes"]), ("-1", "1073741824"));
     // What somebody else has set for a topic stays when the retention changes.
     let theirs = unique("theirs");
     let new = NewTopic::new(&theirs, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "123456");

@@ -132,7 +132,8 @@ fn open(arguments: &Arguments) -> Result<KafkaLog> {
 
 /// Fills the topic, unless it has records.
 async fn fill(log: &KafkaLog, file: &Path, arguments: &Arguments) -> Result<()> {
-    let spec = TopicSpec { name: arguments.topic.clone(), partitions: arguments.partitions, retention: None };
+    let spec =
+        TopicSpec { name: arguments.topic.clone(), partitions: arguments.partitions, retention: None, max_bytes: None };
     log.ensure_topic(&spec).await?;
     if log.topic(&spec.name).await?.partitions.values().any(|(first, next)| next > first) {
         return Ok(());
@@ -249,7 +250,7 @@ fn poll(arguments: &Arguments, spans: &Spans) -> Result<(u64, u64)> {
 /// Appends a record now and then, and takes the time until a reader has it.
 async fn latency(log: &Arc<KafkaLog>, arguments: &Arguments) -> Result<()> {
     let topic = format!("{}-latency", arguments.topic);
-    log.ensure_topic(&TopicSpec { name: topic.clone(), partitions: 1, retention: None }).await?;
+    log.ensure_topic(&TopicSpec { name: topic.clone(), partitions: 1, retention: None, max_bytes: None }).await?;
     let mut at = log.topic(&topic).await?.partitions[&0].1;
     let (sender, mut sent) = tokio::sync::mpsc::unbounded_channel();
     let (appender, to) = (Arc::clone(log), topic.clone());

@@ -232,7 +232,7 @@ async fn main() -> Result<()> {
     let log = Arc::new(EmbeddedLog::open(folder.path().join("log"), EmbeddedLogConfig::default())?);
     let views = Arc::new(EmbeddedViews::open(folder.path().join("views"), EmbeddedViewsConfig::default())?);
     let speed = Speed { view: view.clone(), views, log, clock: Arc::new(SystemClock) };
-    let spec = TopicSpec { name: changes::topic(&view.name), partitions: 1, retention: None };
+    let spec = TopicSpec { name: changes::topic(&view.name), partitions: 1, retention: None, max_bytes: None };
     speed.log.ensure_topic(&spec).await?;
 
     // Every key in every pane: the oldest panes in Gold, all in every shard.

@@ -19,6 +19,10 @@ pub struct TopicSpec {
     pub partitions: u32,
     /// How long records are kept; `None`: for ever.
     pub retention: Option<Span>,
+    /// About how many bytes each partition keeps: beyond it the oldest records go, whether anyone has read them or not,
+    /// and an append is never refused for want of room in the log. For topics that can be made again from elsewhere.
+    /// `None`: no such bound.
+    pub max_bytes: Option<u64>,
 }
 
 /// What a topic is.
@@ -57,7 +61,7 @@ pub struct ReadRequest {
 /// machine; records with equal keys go to one partition and keep their order.
 #[async_trait]
 pub trait Log: Send + Sync + std::fmt::Debug {
-    /// Creates the topic if it is not there, and takes over the retention.
+    /// Creates the topic if it is not there, and takes over the retention and the bound in bytes.
     async fn ensure_topic(&self, spec: &TopicSpec) -> PortResult<()>;
 
     /// All topics.

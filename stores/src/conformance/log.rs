@@ -46,7 +46,7 @@ pub async fn suite<F: Fixture<dyn Log>>(mut fixture: impl FnMut() -> F, time: Ti
 }
 
 fn spec(name: &str, partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, retention: None }
+    TopicSpec { name: name.to_owned(), partitions, retention: None, max_bytes: None }
 }
 
 /// A record with a text, and a key if one is given.

@@ -6,7 +6,7 @@
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | `blocks` | topic, partition, first offset | a block of records: see `block.rs` |
-//! | `topics` | name | id, number of partitions, retention (JSON with a format) |
+//! | `topics` | name | id, number of partitions, retention, bound in bytes (JSON with a format) |
 //! | `floors` | topic, partition | where the partition begins since something expired (JSON with a format) |
 //! | `hints` | group `00` topic `00` partition | next offset of the group, big endian |
 //!
@@ -21,6 +21,12 @@
 //!
 //! A record with a key goes to partition XXH3-64(key) mod n. Records without one go round robin in chunks of 512.
 //!
+//! # Room
+//! Topics without a bound in bytes share that of the log: an append that does not fit is refused as full, and nothing is
+//! dropped before its retention. A topic with a bound of its own takes no room of the others and is never refused for
+//! it: once an append is written, the oldest blocks go, whole, until the partition is within its bound or has no more
+//! than the newest block.
+//!
 //! # Reading
 //! A reader seeks the block that holds its offset; keys, headers and payloads are slices of the block. At the end it
 //! waits on the partition's next offset; nothing polls.
@@ -34,7 +40,6 @@ mod writer;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use fjall::config::CompressionPolicy;
@@ -47,7 +52,7 @@ use tideline_common::time::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::block::{Draft, Head};
-use self::topic::{PartitionState, StoredFloor, StoredTopic, Tail, Topic};
+use self::topic::{Keeps, PartitionState, StoredFloor, StoredTopic, Tail, Topic};
 use self::writer::{Request, Room, Writer};
 use super::spec::check_spec;
 use crate::disk::{self, Reserve, blocking};
@@ -70,8 +75,8 @@ const APPEND_BYTES_MAX: usize = 1 << 30;
 /// Bounds of an embedded log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedLogConfig {
-    /// Bytes of records (before compression) that the log may hold; appends beyond are refused as full. `None`:
-    /// what the device holds.
+    /// Bytes of records (before compression) that topics without a bound of their own may hold together; appends beyond
+    /// are refused as full. `None`: what the device holds.
     pub max_log_bytes: Option<u64>,
     /// Bytes of one append; a larger one is refused as invalid.
     pub max_append_bytes: usize,
@@ -105,7 +110,7 @@ pub(crate) struct Inner {
     known: RwLock<HashMap<String, Arc<Topic>>>,
     /// Held while a topic is made or records expire: one at a time.
     changing: Mutex<()>,
-    room: Arc<Room>,
+    room: Room,
 }
 
 /// A log in a folder of this machine, for one process. Dropping it waits for the appends on their way.
@@ -145,11 +150,7 @@ impl EmbeddedLog {
         let blocks = keyspace("blocks", &|| options().with_kv_separation(Some(apart.clone())))?;
         let (topics, floors) = (keyspace("topics", &options)?, keyspace("floors", &options)?);
         let hints = keyspace("hints", &options)?;
-        let room = Arc::new(Room {
-            used: AtomicU64::new(0),
-            max: config.max_log_bytes,
-            reserve: Reserve::new(folder, config.reserve_bytes),
-        });
+        let room = Room { max: config.max_log_bytes, reserve: Reserve::new(folder, config.reserve_bytes) };
         let inner = Arc::new(Inner {
             database,
             blocks,
@@ -158,11 +159,11 @@ impl EmbeddedLog {
             hints,
             known: RwLock::default(),
             changing: Mutex::new(()),
-            room: room.clone(),
+            room,
         });
         inner.recover()?;
         let (sender, queue) = mpsc::channel(QUEUE);
-        let writer = Writer { database: inner.database.clone(), blocks: inner.blocks.clone(), room, queue };
+        let writer = Writer { inner: inner.clone(), queue };
         let thread = std::thread::Builder::new()
             .name("tideline-log".to_owned())
             .spawn(move || writer.run())
@@ -171,9 +172,9 @@ impl EmbeddedLog {
         Ok(Self { inner, config, queue: Some(sender), waiting, writer: Some(thread) })
     }
 
-    /// Bytes of records in the log, before compression.
+    /// Bytes of records in topics without a bound of their own, before compression.
     pub fn used_bytes(&self) -> u64 {
-        self.inner.room.used.load(std::sync::atomic::Ordering::Relaxed)
+        self.inner.used()
     }
 
     /// What [`commit_hint`](Log::commit_hint) noted last, if anything.
@@ -259,23 +260,25 @@ impl Inner {
         topic.ok_or_else(|| PortError::NotFound { what: format!("topic {name}") })
     }
 
+    /// Value bytes of all blocks of topics that share the room of the log.
+    fn used(&self) -> u64 {
+        let shared = |topic: &&Arc<Topic>| topic.max_bytes().is_none();
+        self.known.read().values().filter(shared).flat_map(|topic| &topic.partitions).map(PartitionState::used).sum()
+    }
+
     /// Finds the topics, and where their partitions begin and end.
     fn recover(&self) -> PortResult<()> {
-        let mut used = 0;
         for entry in self.topics.iter() {
             let (name, value) = entry.into_inner().map_err(|e| disk::error("the topics of the log", e))?;
             let name = String::from_utf8_lossy(&name).into_owned();
             let damaged = |e| PortError::corrupt(format!("topic {name} of the log"), e);
-            let StoredTopic::V1 { id, partitions, retention } = serde_json::from_slice(&value).map_err(damaged)?;
+            let StoredTopic::V1 { id, partitions, retention, max_bytes } =
+                serde_json::from_slice(&value).map_err(damaged)?;
             let states: Vec<_> =
                 (0..partitions).map(|p| self.recover_partition(&name, id, p)).collect::<PortResult<_>>()?;
-            used += states
-                .iter()
-                .map(|p| p.tail.lock().written - p.dropped.load(std::sync::atomic::Ordering::Relaxed))
-                .sum::<u64>();
-            self.known.write().insert(name.clone(), Arc::new(Topic::new(id, &name, retention, states)));
+            let topic = Topic::new(id, &name, Keeps { retention, max_bytes }, states);
+            self.known.write().insert(name.clone(), Arc::new(topic));
         }
-        self.room.used.store(used, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 
@@ -301,21 +304,23 @@ impl Inner {
         let what = format!("topic {}", spec.name);
         let _changing = self.changing.lock();
         let known = self.known.read().get(&spec.name).cloned();
+        let keeps = Keeps { retention: spec.retention, max_bytes: spec.max_bytes };
         let (id, partitions) = match &known {
-            Some(topic) if *topic.retention.lock() == spec.retention => return Ok(()),
+            Some(topic) if *topic.keeps.lock() == keeps => return Ok(()),
             Some(topic) => (topic.id, topic.partitions.len() as u32),
             None => (self.known.read().values().map(|t| t.id + 1).max().unwrap_or(1), spec.partitions),
         };
-        let stored = StoredTopic::V1 { id, partitions, retention: spec.retention };
+        let Keeps { retention, max_bytes } = keeps;
+        let stored = StoredTopic::V1 { id, partitions, retention, max_bytes };
         let bytes = serde_json::to_vec(&stored).map_err(|e| PortError::invalid(&what, e))?;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.topics, spec.name.as_bytes(), bytes);
         batch.commit().map_err(|e| disk::error(&what, e))?;
         if let Some(topic) = known {
-            *topic.retention.lock() = spec.retention;
+            *topic.keeps.lock() = keeps;
         } else {
             let states = (0..partitions).map(|_| PartitionState::empty()).collect();
-            let topic = Arc::new(Topic::new(id, &spec.name, spec.retention, states));
+            let topic = Arc::new(Topic::new(id, &spec.name, keeps, states));
             self.known.write().insert(spec.name.clone(), topic);
         }
         Ok(())

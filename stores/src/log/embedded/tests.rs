@@ -17,7 +17,7 @@ const ROOM: EmbeddedLogConfig = EmbeddedLogConfig {
 };
 
 fn topic(name: &str, partitions: u32, retention: Option<Span>) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, retention }
+    TopicSpec { name: name.to_owned(), partitions, retention, max_bytes: None }
 }
 
 fn records(n: usize, bytes: usize) -> Vec<NewRecord> {
@@ -83,6 +83,62 @@ async fn a_full_log_refuses_the_whole_append_and_goes_on_after_expiry() {
     let log = EmbeddedLog::open(folder.path(), config).unwrap();
     assert_eq!(log.topic("t").await.unwrap().partitions[&0], (10, 20), "expiry survives a restart");
     assert_eq!(log.used_bytes(), used);
+}
+
+#[tokio::test]
+async fn a_topic_with_a_bound_of_its_own_drops_its_oldest_and_fills_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EmbeddedLogConfig { max_log_bytes: Some(20_000), ..ROOM };
+    let bounded = |bytes| TopicSpec { max_bytes: Some(bytes), ..topic("changes", 2, None) };
+    let keyed = |key: &'static [u8]| {
+        let record = |record| NewRecord { key: Some(Bytes::from_static(key)), ..record };
+        records(10, 300).into_iter().map(record).collect::<Vec<_>>()
+    };
+    let log = EmbeddedLog::open(folder.path(), config).unwrap();
+    log.ensure_topic(&topic("t", 1, None)).await.unwrap();
+    log.ensure_topic(&bounded(10_000)).await.unwrap();
+    log.append("t", records(10, 1_500), Timestamp(1)).await.unwrap();
+    let used = log.used_bytes();
+    // Each append is a block of 3 KB and some: three of them fit.
+    let (a, b) = (b"a".as_slice(), b"b".as_slice());
+    let at = |key| log.inner.topic("changes").unwrap().partition_of(key);
+    assert_ne!(at(a), at(b), "a partition each");
+    for n in 1..=20 {
+        let appended = log.append("changes", keyed(a), Timestamp(n)).await.unwrap();
+        assert_eq!(appended[&at(a)], (10 * (n as u64 - 1), 10 * n as u64));
+    }
+    log.append("changes", keyed(b), Timestamp(1)).await.unwrap();
+    // The oldest go after the append that was too much has been answered.
+    let bounds = |partitions: BTreeMap<Partition, (Offset, Offset)>| (partitions[&at(a)], partitions[&at(b)]);
+    let start = Instant::now();
+    loop {
+        let found = bounds(log.topic("changes").await.unwrap().partitions);
+        if found == ((170, 200), (0, 10)) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{found:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(log.used_bytes(), used, "it takes no room of the others");
+    let error = log.read(&ReadRequest { partition: at(a), ..from("changes", 169) }).await.unwrap_err();
+    assert!(matches!(error, PortError::Expired { first: 170 }), "{error:?}");
+    let read = log.read(&ReadRequest { partition: at(a), ..from("changes", 170) }).await.unwrap();
+    assert_eq!(read.len(), 30);
+    let error = log.append("t", records(10, 1_500), Timestamp(2)).await.unwrap_err();
+    assert!(matches!(error, PortError::Full { .. }), "others are refused as ever: {error:?}");
+
+    drop(log);
+    let log = EmbeddedLog::open(folder.path(), config).unwrap();
+    assert_eq!(log.used_bytes(), used);
+    assert_eq!(bounds(log.topic("changes").await.unwrap().partitions), ((170, 200), (0, 10)));
+    // A bound that is smaller than one append leaves that append, and concerns no other partition.
+    log.ensure_topic(&bounded(1)).await.unwrap();
+    log.append("changes", keyed(a), Timestamp(30)).await.unwrap();
+    log.append("t", records(1, 1), Timestamp(30)).await.unwrap();
+    assert_eq!(bounds(log.topic("changes").await.unwrap().partitions), ((200, 210), (0, 10)));
+    // Without it, what is there counts again.
+    log.ensure_topic(&TopicSpec { max_bytes: None, ..bounded(0) }).await.unwrap();
+    assert!(log.used_bytes() > used + 6_000, "{}", log.used_bytes());
 }
 
 #[tokio::test]

@@ -14,7 +14,13 @@ use tokio::sync::watch;
 #[serde(tag = "format")]
 pub(super) enum StoredTopic {
     #[serde(rename = "1")]
-    V1 { id: u32, partitions: u32, retention: Option<Span> },
+    V1 {
+        id: u32,
+        partitions: u32,
+        retention: Option<Span>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_bytes: Option<u64>,
+    },
 }
 
 /// Where a partition begins once something has expired, stored under topic and partition: what would be known
@@ -45,6 +51,8 @@ pub(super) struct PartitionState {
     /// Next offset that readers may see; they wait on it.
     pub(super) next: watch::Sender<Offset>,
     pub(super) tail: Mutex<Tail>,
+    /// Held while blocks are dropped: retention and the bound in bytes may both be at it.
+    pub(super) dropping: Mutex<()>,
 }
 
 impl PartitionState {
@@ -54,6 +62,7 @@ impl PartitionState {
             dropped: AtomicU64::new(dropped),
             next: watch::Sender::new(tail.next),
             tail: Mutex::new(tail),
+            dropping: Mutex::new(()),
         }
     }
 
@@ -64,21 +73,42 @@ impl PartitionState {
     pub(super) fn first(&self) -> Offset {
         self.first.load(Ordering::Acquire)
     }
+
+    /// Value bytes of the blocks that are there.
+    pub(super) fn used(&self) -> u64 {
+        // Dropped before written: it never is the greater.
+        let dropped = self.dropped.load(Ordering::Acquire);
+        self.tail.lock().written.saturating_sub(dropped)
+    }
+}
+
+/// What a topic keeps of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keeps {
+    /// For how long; `None`: for ever.
+    pub(super) retention: Option<Span>,
+    /// How many bytes of each partition; `None`: all.
+    pub(super) max_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) id: u32,
     pub(super) name: String,
-    pub(super) retention: Mutex<Option<Span>>,
+    pub(super) keeps: Mutex<Keeps>,
     pub(super) partitions: Vec<PartitionState>,
     /// Where the next chunk without keys goes.
     pub(super) turn: AtomicU32,
 }
 
 impl Topic {
-    pub(super) fn new(id: u32, name: &str, retention: Option<Span>, partitions: Vec<PartitionState>) -> Self {
-        Self { id, name: name.to_owned(), retention: Mutex::new(retention), partitions, turn: AtomicU32::new(0) }
+    pub(super) fn new(id: u32, name: &str, keeps: Keeps, partitions: Vec<PartitionState>) -> Self {
+        Self { id, name: name.to_owned(), keeps: Mutex::new(keeps), partitions, turn: AtomicU32::new(0) }
+    }
+
+    /// Bytes that each partition keeps, when the topic has a bound of its own.
+    pub(super) fn max_bytes(&self) -> Option<u64> {
+        self.keeps.lock().max_bytes
     }
 
     pub(super) fn partition(&self, partition: Partition) -> PortResult<&PartitionState> {

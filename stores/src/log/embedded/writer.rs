@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::PersistMode;
 use tideline_common::ports::{Appended, PortError, PortResult};
 use tideline_common::position::Partition;
 use tideline_common::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::Inner;
 use super::block::{self, Draft};
 use super::topic::{Tail, Topic};
 use crate::disk::{self, Reserve};
@@ -40,16 +40,13 @@ impl Request {
 /// Sizes that the writer keeps within bounds.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Value bytes of all blocks in the log.
-    pub(super) used: AtomicU64,
+    /// Of the blocks of topics that have no bound of their own.
     pub(super) max: Option<u64>,
     pub(super) reserve: Reserve,
 }
 
 pub(super) struct Writer {
-    pub(super) database: Database,
-    pub(super) blocks: Keyspace,
-    pub(super) room: Arc<Room>,
+    pub(super) inner: Arc<Inner>,
     pub(super) queue: mpsc::Receiver<Request>,
 }
 
@@ -71,17 +68,21 @@ impl Writer {
     }
 
     fn write(&self, group: Vec<Request>) {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.inner.database.batch().durability(Some(PersistMode::SyncAll));
         let mut tails: HashMap<(u32, Partition), (Arc<Topic>, Tail)> = HashMap::new();
         let mut written = Vec::with_capacity(group.len());
-        let mut room = 0;
+        // What is there, and what this group adds to it: of topics that share the room, and of all.
+        let used = self.inner.used();
+        let (mut shared, mut all) = (0, 0);
         for request in group {
             let bytes = request.bytes() as u64;
-            if let Err(error) = self.check_room(&request.topic, room + bytes) {
+            let of_shared = if request.topic.max_bytes().is_none() { bytes } else { 0 };
+            if let Err(error) = self.check_room(&request.topic, used, shared + of_shared, all + bytes) {
                 let _ = request.answer.send(Err(error));
                 continue;
             }
-            room += bytes;
+            shared += of_shared;
+            all += bytes;
             let mut appended = Appended::new();
             for (partition, draft) in request.blocks {
                 let (_, tail) = tails.entry((request.topic.id, partition)).or_insert_with(|| {
@@ -95,7 +96,7 @@ impl Writer {
                 tail.next += u64::from(draft.records());
                 let value = draft.seal(first, tail.appended, tail.written);
                 tail.written += size;
-                batch.insert(&self.blocks, block::key(request.topic.id, partition, first), value);
+                batch.insert(&self.inner.blocks, block::key(request.topic.id, partition, first), value);
                 appended.entry(partition).or_insert((first, first)).1 = tail.next;
             }
             written.push((request.answer, appended));
@@ -105,16 +106,21 @@ impl Writer {
         }
         match batch.commit() {
             Ok(()) => {
-                self.room.used.fetch_add(room, Ordering::Relaxed);
                 // Readers see records only now that they are durable.
-                for ((_, partition), (topic, tail)) in tails {
-                    let state = &topic.partitions[partition as usize];
-                    *state.tail.lock() = tail;
+                for ((_, partition), (topic, tail)) in &tails {
+                    let state = &topic.partitions[*partition as usize];
+                    *state.tail.lock() = *tail;
                     state.next.send_replace(tail.next);
                 }
                 for (answer, appended) in written {
                     // Who no longer waits does not miss the answer.
                     let _ = answer.send(Ok(appended));
+                }
+                for ((_, partition), (topic, _)) in tails {
+                    // What is over its bound is tried again with the next append.
+                    if let Err(error) = self.inner.keep_to_bound(&topic, partition) {
+                        tracing::error!(%error, topic = topic.name, "the oldest records could not be dropped");
+                    }
                 }
             }
             Err(error) => {
@@ -133,16 +139,19 @@ impl Writer {
         }
     }
 
-    fn check_room(&self, topic: &Topic, bytes: u64) -> PortResult<()> {
-        let used = self.room.used.load(Ordering::Relaxed);
-        if let Some(max) = self.room.max
-            && used.saturating_add(bytes) > max
+    /// Whether there is room for what is to be written: `shared` bytes beside `used` ones of the topics that share the
+    /// room, `all` on the device.
+    fn check_room(&self, topic: &Topic, used: u64, shared: u64, all: u64) -> PortResult<()> {
+        let room = &self.inner.room;
+        if let Some(max) = room.max
+            && topic.max_bytes().is_none()
+            && used.saturating_add(shared) > max
         {
             let source = format!(
-                "{used} of {max} bytes are used and {bytes} more do not fit; shorten a retention or raise max_log_bytes"
+                "{used} of {max} bytes are used and {shared} more do not fit; shorten a retention or raise max_log_bytes"
             );
             return Err(PortError::Full { what: format!("the log, for topic {}", topic.name), source: source.into() });
         }
-        self.room.reserve.check("the log", bytes)
+        room.reserve.check("the log", all)
     }
 }

@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Property of a topic: how long its records are kept, in milliseconds; -1 for ever.
 const RETENTION: &str = "retention.ms";
 
+/// Property of a topic: how many bytes of each partition are kept, in whole segments.
+const RETENTION_BYTES: &str = "retention.bytes";
+
 /// Topics of the cluster that are not records of anybody begin like this.
 const INTERNAL: &str = "__";
 
@@ -229,13 +232,16 @@ impl Topics {
             Err(PortError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let retention = retention_millis(spec.retention);
-        let topic =
+        let (retention, bytes) = (retention_millis(spec.retention), spec.max_bytes.map(|bytes| bytes.to_string()));
+        let mut topic =
             NewTopic::new(&spec.name, spec.partitions as i32, TopicReplication::Fixed(self.config.replication_factor))
                 .set(RETENTION, &retention)
                 .set("cleanup.policy", "delete")
                 // The broker's clock: retention and latency then do not depend on what a producer says.
                 .set("message.timestamp.type", "LogAppendTime");
+        if let Some(bytes) = &bytes {
+            topic = topic.set(RETENTION_BYTES, bytes);
+        }
         let made = self.admin()?.create_topics([&topic], &self.options()).await.map_err(|e| error::port(what(), e))?;
         for outcome in made {
             match outcome {
@@ -271,22 +277,24 @@ impl Topics {
         }
     }
 
-    /// Takes over the retention, if the topic has another one. A topic that is there keeps its own when none is asked
-    /// for.
+    /// Takes over the retention and the bound in bytes, if the topic has others. A topic that is there keeps its own
+    /// when none is asked for.
     async fn keep_for(&self, spec: &TopicSpec) -> PortResult<()> {
-        let Some(retention) = spec.retention else {
+        let retention = spec.retention.map(|kept| (RETENTION, retention_millis(Some(kept))));
+        let bytes = spec.max_bytes.map(|bytes| (RETENTION_BYTES, bytes.to_string()));
+        let wanted: HashMap<&str, String> = retention.into_iter().chain(bytes).collect();
+        if wanted.is_empty() {
             return Ok(());
-        };
-        let (what, wanted) = (|| named(&spec.name), retention_millis(Some(retention)));
+        }
+        let what = || named(&spec.name);
         let (admin, options) = (self.admin()?, self.options());
         let resource = ResourceSpecifier::Topic(&spec.name);
         let described = admin.describe_configs([&resource], &options).await.map_err(|e| error::port(what(), e))?;
         let mut entries = HashMap::new();
+        let mut same = 0;
         for outcome in described {
             for entry in outcome.map_err(|code| error::of_code(what(), code))?.entries {
-                if entry.name == RETENTION && entry.value.as_deref() == Some(&wanted) {
-                    return Ok(());
-                }
+                same += usize::from(entry.value.is_some() && wanted.get(&*entry.name) == entry.value.as_ref());
                 // Altering resets what is not named: whatever was set for this topic is named again.
                 if entry.source == ConfigSource::DynamicTopic
                     && !entry.is_read_only
@@ -296,7 +304,10 @@ impl Topics {
                 }
             }
         }
-        entries.insert(RETENTION.to_owned(), wanted.clone());
+        if same == wanted.len() {
+            return Ok(());
+        }
+        entries.extend(wanted.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let mut change = AlterConfig::new(ResourceSpecifier::Topic(&spec.name));
         for (name, value) in &entries {
             change = change.set(name, value);
@@ -305,7 +316,7 @@ impl Topics {
         for outcome in changed {
             outcome.map_err(|(_, code)| error::of_code(what(), code))?;
         }
-        tracing::info!(topic = spec.name, retention = wanted, "retention of the topic changed");
+        tracing::info!(topic = spec.name, ?wanted, "retention of the topic changed");
         Ok(())
     }
 
