@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 import urllib.request
 from collections import Counter
 
@@ -72,14 +73,15 @@ def bronze(lake, truth, verified, attempts=3):
     return problems, sum(counted.values())
 
 
-def dead_letters(lake, truth, broken):
+def dead_letters(lake, truth, broken, known):
+    """Dead letters are exactly the broken records, byte for byte. `known` remembers files of earlier rounds: none changes."""
     problems, count = [], 0
     for source, topic in T.SOURCES.items():
         for (of, partition), records in truth.records.items():
             if of != topic:
                 continue
             want = {offset: payload for offset, (_, payload) in enumerate(records) if payload.decode() in broken}
-            have = lake.dead_letters(source, partition)
+            have = lake.dead_letters(source, partition, known)
             count += len(want)
             for offset, payload in want.items():
                 if set(have.get(offset, [])) != {payload}:
@@ -89,21 +91,67 @@ def dead_letters(lake, truth, broken):
     return problems, count
 
 
-def view(servers, truth, begin, end, layers, compound):
+class Expected:
+    """Answers of a stretch of event time by the independent computation, each computed once."""
+
+    def __init__(self, truth, begin, end, compound):
+        self.truth, self.begin, self.end, self.compound = truth, begin, end, compound
+        self.known = {}
+
+    def of(self, layer, provenance):
+        """What an answer of this layer must be, given where its parts come from."""
+        positions = {
+            T.SOURCES[source]: {int(partition): at for partition, at in of.items()}
+            for source, of in provenance["positions"]["batch"].items()
+        }
+        through = provenance["through"] and reference.micros(provenance["through"])
+        key = layer if layer != "merged" else (layer, through, json.dumps(positions, sort_keys=True))
+        if key not in self.known:
+            take = {"speed": T.on_time, "batch": T.everything, "merged": T.merged(through, positions)}[layer]
+            self.known[key] = self.truth.answers(self.begin, self.end, take, self.compound)
+        return self.known[key]
+
+
+def view(servers, expected, layers):
     """Answers of each layer, from every server, equal the independent computation on what Kafka holds."""
     problems, compared = [], 0
     for server in servers:
         for layer in layers:
             found, provenance = server.rows_and_provenance(
-                VIEW, layer, **{"from": reference.iso(begin), "to": reference.iso(end)})
+                VIEW, layer, **{"from": reference.iso(expected.begin), "to": reference.iso(expected.end)})
             if provenance["missing"]:
                 problems.append(f"{server.name}, layer {layer}: missing {provenance['missing']}")
-            through = provenance["through"] and reference.micros(provenance["through"])
-            take = {"speed": T.on_time, "batch": T.everything, "merged": T.merged(through)}[layer]
-            expected = truth.answers(begin, end, take, compound)
-            problems += [f"{server.name}, layer {layer}: {problem}" for problem in reference.differences(expected, found)]
-            compared += len(expected)
+            want = expected.of(layer, provenance)
+            problems += [f"{server.name}, layer {layer}: {problem}" for problem in reference.differences(want, found)]
+            compared += len(want)
     return problems, compared
+
+
+def ranking(servers, expected):
+    """Rankings, which each server keeps in memory by following changes, are those of the newest window. Also how many
+    came from memory."""
+    problems, kept = [], 0
+    for server in servers:
+        answer = server.get(f"/v1/views/{VIEW}/top", by="mentions", limit=1000)
+        if answer["provenance"]["missing"]:
+            problems.append(f"{server.name}, ranking: missing {answer['provenance']['missing']}")
+        kept += answer["provenance"].get("kept", False)
+        want = expected.of("merged", answer["provenance"])
+        newest = max(at for _, at in want)  # of the windows that hold the newest pane, the one that ends with it
+        newest = reference.iso(reference.micros(newest) - T.SIZE + T.PANE)
+        want = {group: row for group, row in want.items() if group[1] == newest}
+        found = {}
+        for row in answer["rows"]:
+            found[(*row["key"].values(), row["window_start"])] = {k: row.get(k) for k in reference_columns(want)}
+        problems += [f"{server.name}, ranking: {problem}" for problem in reference.differences(want, found)]
+        order = [row["mentions"] for row in answer["rows"]]
+        if order != sorted(order, reverse=True):
+            problems.append(f"{server.name}, ranking: not in order: {order}")
+    return problems, kept
+
+
+def reference_columns(rows):
+    return next(iter(rows.values())).keys() if rows else ()
 
 
 def lookup(server, truth, begin, end, symbol, compound):
@@ -154,8 +202,30 @@ def same_value(a, b):
     return a == b
 
 
-def clickhouse(database, lake):
-    """What people read in ClickHouse is the newest published version: every row of Gold once, and no other."""
+def state_of(value):
+    """A map of states, which is a list of pairs in Gold and an object in ClickHouse, as {key: number}; else the value."""
+    if isinstance(value, list):
+        return {str(pair["key"]): int(pair["number"]) for pair in value}
+    if isinstance(value, dict):
+        return {key: int(number) for key, number in value.items()}
+    return value
+
+
+def gold(lake, files):
+    """{(key values…, pane): {state column: value}} of a view's files, without columns of time."""
+    key, found = [field["name"] for field in files["key"]], {}
+    for file in files["files"]:
+        frame = lake.frame(file["path"])
+        states = [c for c in frame.columns if c not in key and not str(frame.schema[c]).startswith("Datetime")]
+        for row in frame.select([*key, "pane", *states]).iter_rows():
+            at = row[len(key)].strftime("%Y-%m-%d %H:%M:%S")
+            found[(*row[: len(key)], at)] = {c: state_of(v) for c, v in zip(states, row[len(key) + 1 :])}
+    return found
+
+
+def clickhouse(database, lake, expected):
+    """ClickHouse holds the newest published version: every pane of Gold once, with its states, and no other; and what
+    people read there is what is expected."""
     manifest = lake.manifest()
     problems = []
     newest = database.rows("SELECT max(version) AS version FROM tideline_versions")[0]["version"]
@@ -164,27 +234,25 @@ def clickhouse(database, lake):
     compared = 0
     for name, files in manifest["views"].items():
         key = [field["name"] for field in files["key"]]
-        want = {}
-        for file in files["files"]:
-            frame = lake.frame(file["path"])
-            plain = [c for c in frame.columns if c not in key and str(frame.schema[c]) in ("Int64", "Float64")]
-            pane = next(c for c in frame.columns if str(frame.schema[c]).startswith("Datetime") and "pane" in c)
-            for row in frame.select([*key, pane, *plain]).iter_rows():
-                at = row[len(key)].strftime("%Y-%m-%d %H:%M:%S")
-                want[(*row[: len(key)], at)] = dict(zip(plain, row[len(key) + 1 :]))
-        rows = database.rows(f"SELECT * FROM {name}_panes")
+        want = gold(lake, files)
+        table = f"{name}_panes_{files['plan']}"
+        rows = database.rows(
+            f"SELECT * FROM {table} WHERE gold_file IN (SELECT arrayJoin(files['{table}']) FROM tideline_versions WHERE version = {newest})")
         have = {}
         for row in rows:
-            have[(*(row[k] for k in key), row["pane"][:19])] = row
+            have[(*(row[k] for k in key), row["pane"][:19])] = {column: state_of(value) for column, value in row.items()}
         if len(have) != len(rows):
-            problems.append(f"ClickHouse, {name}: {len(rows) - len(have)} panes twice")
+            problems.append(f"DUPLICATED in ClickHouse, {name}: {len(rows) - len(have)} panes twice")
         if have.keys() != want.keys():
             problems.append(f"ClickHouse, {name}: {len(want.keys() - have.keys())} panes missing, {len(have.keys() - want.keys())} too many")
         for group in have.keys() & want.keys():
             for column, value in want[group].items():
-                if column in have[group] and not same_value(value, have[group][column]):
+                if not same_value(value, have[group][column]):
                     problems.append(f"ClickHouse, {name} {group} {column}: {have[group][column]}, Gold has {value}")
         compared += len(want)
+    found, rows = people(database, manifest["views"][VIEW], expected)
+    problems += found
+    compared += rows
     for name in REPORTS:
         file = manifest["reports"].get(name)
         if not file:
@@ -197,3 +265,31 @@ def clickhouse(database, lake):
             problems.append(f"ClickHouse, report {name}: {have} rows, Gold has {want}")
         compared += want
     return problems, compared
+
+
+def people(database, files, expected, seconds=30):
+    """The SQL view with the answers, as people query it. Where changes of speed are taken in too, it is a merged answer,
+    and follows a little later."""
+    deadline = time.monotonic() + seconds
+    while True:
+        streams = int(database.rows(f"SELECT count() AS n FROM tideline_streams WHERE stream LIKE '{VIEW}_stream_%'")[0]["n"])
+        # All has been taken in by the version that is checked.
+        everything = {source: {partition: len(records) for (topic, partition), records in expected.truth.records.items() if topic == T.SOURCES[source]}
+                      for source in T.SOURCES}
+        provenance = {"through": files["through"] and reference.iso(files["through"]), "positions": {"batch": everything}}
+        want = expected.of("merged" if streams else "batch", provenance)
+        span = " AND ".join(
+            f"window_start {sign} fromUnixTimestamp64Micro({at})" for sign, at in ((">=", expected.begin), ("<", expected.end)))
+        rows = database.rows(f"SELECT * FROM {VIEW} WHERE {span}")
+        found = {}
+        for row in rows:
+            group = (row["symbol"], row["window_start"][:19].replace(" ", "T") + "Z")
+            found[group] = {c: float(v) if isinstance(v, str) and c not in ("symbol", "window_start", "window_end") else v for c, v in row.items()}
+        # Formulas are not in ClickHouse.
+        want = {group: {c: v for c, v in row.items() if c != "price_change"} for group, row in want.items()}
+        problems = [f"ClickHouse, what people read: {problem}" for problem in reference.differences(want, found)]
+        if len(rows) != len(found):
+            problems.append(f"DUPLICATED in ClickHouse, {VIEW}: {len(rows) - len(found)} windows twice")
+        if not problems or not streams or time.monotonic() > deadline:
+            return problems, len(want)
+        time.sleep(0.3)

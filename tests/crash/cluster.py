@@ -17,8 +17,6 @@ SERVERS = ("kafka", "cassandra", "minio", "clickhouse")
 # Short times, so that failures are noticed within a round and durable steps are many. All are keys that a user may set.
 TUNING = """
 [log.properties]
-"session.timeout.ms" = "3000"
-"heartbeat.interval.ms" = "500"
 "reconnect.backoff.max.ms" = "500"
 
 [speed]
@@ -74,6 +72,19 @@ class Servers:
             os.kill(pid, signal.SIGSTOP)
             try:
                 time.sleep(seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+    def slow(self, name, seconds):
+        """Runs a fifth of the time only: stopped for 80 ms, at work for 20 ms, and so on."""
+        with self.busy[name]:
+            pid, end = self.pid(name), time.monotonic() + seconds
+            try:
+                while time.monotonic() < end:
+                    os.kill(pid, signal.SIGSTOP)
+                    time.sleep(0.08)
+                    os.kill(pid, signal.SIGCONT)
+                    time.sleep(0.02)
             finally:
                 os.kill(pid, signal.SIGCONT)
 
@@ -159,7 +170,8 @@ class Cluster:
         self.config = os.path.join(work, "tideline.toml")
         os.environ["TIDELINE_PREFIX"] = prefix
         with open(self.config, "w") as file:
-            file.write(servers.run("config") + TUNING)
+            config = servers.run("config").replace("[log]\n", '[log]\nsession_timeout = "3s"\n', 1)
+            file.write(config + TUNING)
         self.prefix = prefix
         self.roles, self.numbers, self.lock = {}, {}, threading.Lock()
         self.ended = []  # (role, exit code) of processes that ended by themselves

@@ -17,6 +17,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ PARTITIONS = {"tweets": 4, "stock-prices": 2}
 TWEETS, PRICES, CHUNK = 1500, 300, 50
 STREAM_SECONDS = 5.0
 QUIET_SECONDS = 90
+# After so many iterations every kind of fault has been there.
+SURELY_ALL = 10
 
 
 class Failed(Exception):
@@ -68,7 +71,8 @@ class Run:
         self.rng = random.Random(args.seed)
         environment = servers.environment()
         self.brokers = environment["TIDELINE_TEST_KAFKA"]
-        prefix = f"crash{args.seed}"
+        # Of this run alone: the servers may have seen another one.
+        prefix = f"crash{args.seed}x{os.getpid()}"
         pipelines = os.path.join(work, "pipelines")
         os.makedirs(pipelines)
         shutil.copy(os.path.join(ROOT, "schema", "pipelines", "stock-sentiment.toml"), pipelines)
@@ -83,18 +87,20 @@ class Run:
         self.truth = Truth(self.brokers, PARTITIONS)
         self.compound = scores()
         self.least, self.most, self.broken = Counter(), Counter(), set()
-        self.verified = {}
+        self.verified, self.letters = {}, {}
         self.faults, self.totals = Counter(), Counter()
-        self.slowest = 0.0
+        # Kinds of faults that have not been there yet.
+        self.owed = [kind for kind in faults.WEIGHTS if not args.only or kind in args.only.split(",")]
+        self.rng.shuffle(self.owed)
+        self.slowest, self.slowest_recovery = 0.0, 0.0
         for kind in ("speed", "speed", "serve", "serve", "ingest", "batch"):
             self.cluster.add(kind)
 
     def make_topics(self):
-        for topic in self.admin.delete_topics([t for t in PARTITIONS if t in self.admin.list_topics(timeout=10).topics] or ["-"]).values():
-            try:
-                topic.result(20)
-            except Exception:
-                pass
+        there = [t for t in self.admin.list_topics(timeout=10).topics if t in PARTITIONS or t.startswith("tideline.")]
+        if there:
+            for gone in self.admin.delete_topics(there).values():
+                gone.result(20)
         new = [NewTopic(topic, count, 1, config={"segment.bytes": "1048576"}) for topic, count in PARTITIONS.items()]
         for attempt in range(20):
             try:
@@ -141,6 +147,7 @@ class Run:
         self.check(one)
         done = time.monotonic()
         self.slowest = max(self.slowest, done - began)
+        self.slowest_recovery = max(self.slowest_recovery, quiet - sent)
         return sent - began, quiet - sent, done - quiet
 
     def targets(self):
@@ -194,19 +201,22 @@ class Run:
         problems = checks.sent(self.truth, self.least, self.most)
         found, records = checks.bronze(self.lake, self.truth, {} if whole else self.verified)
         problems += found
-        found, letters = checks.dead_letters(self.lake, self.truth, self.broken)
+        found, letters = checks.dead_letters(self.lake, self.truth, self.broken, {} if whole else self.letters)
         problems += found
-        found, compared = self.patiently("answers before batch", lambda: checks.view(serve[:1], self.truth, begin, end, ["speed", "merged"], self.compound))
+        expected = checks.Expected(self.truth, begin, end, self.compound)
+        found, compared = self.patiently("answers before batch", lambda: checks.view(serve[:1], expected, ["speed", "merged"]))
         problems += found
         # A run of the schedule may have begun before the last record was in Bronze: this one begins after.
         self.patiently("batch run", batch.batch, 90)
-        found, more = self.patiently("answers", lambda: checks.view(serve, self.truth, begin, end, ["speed", "batch", "merged"], self.compound))
+        found, more = self.patiently("answers", lambda: checks.view(serve, expected, ["speed", "batch", "merged"]))
         problems += found
         compared += more
+        found, kept = self.patiently("rankings", lambda: checks.ranking(serve, expected))
+        problems += found
         symbol = one.symbols[0]
         problems += self.patiently("lookup", lambda: checks.lookup(serve[-1], self.truth, one.begin, one.end, symbol, self.compound))
         problems += self.patiently("agreement", lambda: checks.agreement(serve[0]))
-        found, panes = self.patiently("ClickHouse", lambda: checks.clickhouse(self.clickhouse, self.lake))
+        found, panes = self.patiently("ClickHouse", lambda: checks.clickhouse(self.clickhouse, self.lake, expected))
         problems += found
         if whole:
             verify = self.cluster.command("verify")
@@ -222,6 +232,7 @@ class Run:
             self.totals["records in Bronze"] += records
         self.totals["answers compared"] += compared
         self.totals["rows of ClickHouse compared"] += panes
+        self.totals["rankings from memory"] += kept
         self.totals["dead letters"] = letters
 
     def late(self):
@@ -259,6 +270,9 @@ def main():
     shared = os.environ.get("TIDELINE_TEST_SERVICES")
     servers = Servers(shared or os.path.join(work, "servers"), own=not shared)
     run, failure, finished, number = None, None, 0, 0
+    # An end by signal stops all processes too.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
         # Also with somebody else's servers: one of them may not be there.
         servers.run("start")
@@ -273,6 +287,10 @@ def main():
         if finished:
             one = stream.Round(args.seed, finished - 1, TWEETS, PRICES, CHUNK)
             run.check(one, whole=True)
+            if run.owed and finished >= SURELY_ALL and not args.only:
+                failure = [f"in {finished} iterations these faults never happened: {run.owed}"]
+        else:
+            failure = [f"no iteration began within {args.budget:.0f} s: nothing is shown"]
     except Failed as failed:
         failure = failed.problems
     except Exception:
@@ -301,7 +319,10 @@ def summary(run, args, finished, failure, seconds):
     lost = sum("LOST" in problem for problem in problems)
     duplicated = sum("DUPLICATED" in problem for problem in problems)
     print(f"crash: {finished} of {args.iterations} iterations in {seconds:.0f} s, seed {args.seed}, slowest {run.slowest:.1f} s")
+    print(f"  recovery (from the end of the last fault until everything is visible and in Bronze): at most {run.slowest_recovery:.1f} s")
     print("  faults: " + ", ".join(f"{name} {count}" for name, count in sorted(run.faults.items())) + f"; {sum(run.faults.values())} in all")
+    if run.owed:
+        print("  not among them: " + ", ".join(sorted(run.owed)))
     print("  " + ", ".join(f"{name} {count}" for name, count in run.totals.items()) + f", late records {run.late()}")
     print(f"  ended by themselves: {run.cluster.ended or 'none'}")
     print(f"  lost {lost}, duplicated {duplicated}, differences {len(problems)}")

@@ -1,6 +1,7 @@
 """The faults: each a thread that does its harm and mends it again."""
 
 import os
+import random
 import threading
 import time
 
@@ -8,14 +9,18 @@ from confluent_kafka import TopicPartition
 
 import truth as T
 
-# How likely each is to be among those of an iteration. Slow ones (a JVM has to start again) are rare.
+# How likely each is to be among those of an iteration that are drawn. Slow ones (a JVM has to start again) are rare.
 WEIGHTS = {
     "kill speed": 5, "kill serve": 2, "kill ingest": 2, "kill batch": 3, "rescale": 4, "zombie": 3, "expire log": 2,
     "damage checkpoint": 1, "run batch": 2, "pause kafka": 1, "pause cassandra": 2, "pause minio": 2, "pause clickhouse": 1,
+    "slow kafka": 1, "slow cassandra": 1, "slow minio": 1, "slow clickhouse": 1,
     "kill minio": 3, "kill clickhouse": 2, "kill kafka": 1.5, "kill cassandra": 1.5,
 }
+NOTHING = "nothing to do"
 SLOW = {"kill kafka", "kill cassandra", "zombie"}
 WORKERS_MAX = 3
+# At most so many of an iteration are such as had not been there.
+FAULTS_OWED = 6
 
 
 class Fault(threading.Thread):
@@ -31,7 +36,9 @@ class Fault(threading.Thread):
             # Threads have a `run` of their own: no verb is a method's whole name.
             done = getattr(self, f"{verb}_one")(what)
             self.harm.event(f"{self.kind}: {done or 'done'}")
-            if done != "nothing to do":
+            if done == NOTHING:
+                self.harm.owed.append(self.kind)
+            else:
                 self.harm.faults[self.kind] += 1
         except Exception as error:
             self.harm.event(f"{self.kind}: {error!r}")
@@ -54,7 +61,7 @@ class Fault(threading.Thread):
             return None
         role = self.any_of(what)
         if not role:
-            return "nothing to do"
+            return NOTHING
         try:
             role.kill()
             time.sleep(self.rng.choice([0, self.rng.uniform(0, 1.5)]))
@@ -64,8 +71,15 @@ class Fault(threading.Thread):
             role.busy.release()
 
     def pause_one(self, what):
-        seconds = self.rng.uniform(0.3, 3)
+        # Also longer than a session, a lease or a request may take.
+        seconds = self.rng.choice([self.rng.uniform(0.3, 3), self.rng.uniform(3, 7)])
         self.harm.servers.pause(what, seconds)
+        return f"{seconds:.1f} s"
+
+    def slow_one(self, what):
+        """The server runs only a part of the time: everything takes several times as long."""
+        seconds = self.rng.uniform(2, 4)
+        self.harm.servers.slow(what, seconds)
         return f"{seconds:.1f} s"
 
     def rescale_one(self, _):
@@ -75,7 +89,7 @@ class Fault(threading.Thread):
         if len(workers) >= WORKERS_MAX or (len(workers) > 1 and self.rng.random() < 0.5):
             role = self.any_of("speed")
             if not role or len(workers) == 1:
-                return "nothing to do"
+                return NOTHING
             try:
                 cluster.drop(role)
                 code = role.term()
@@ -91,9 +105,11 @@ class Fault(threading.Thread):
         cluster = self.harm.cluster
         role = self.any_of("speed")
         if not role:
-            return "nothing to do"
+            return NOTHING
         try:
             own = set(role.shards())
+            if not own:
+                return NOTHING
             role.pause()
             if not [one for one in cluster.of("speed") if one is not role and one.alive()]:
                 cluster.add("speed")
@@ -121,7 +137,7 @@ class Fault(threading.Thread):
             if upto > 0:
                 targets.append(TopicPartition(topic, partition, upto))
         if not targets:
-            return "nothing to do"
+            return NOTHING
         for place, deleted in harm.admin.delete_records(targets, request_timeout=20).items():
             try:
                 deleted.result(25)
@@ -135,17 +151,17 @@ class Fault(threading.Thread):
         try:
             paths = [path for path, _ in lake.list("checkpoints/") if path.endswith(".ckpt")]
             if not paths:
-                return "nothing to do"
+                return NOTHING
             folder = os.path.dirname(self.rng.choice(paths))
             path = max(path for path in paths if os.path.dirname(path) == folder)
             data = lake.get(path)
             if not data:
-                return "nothing to do"
+                return NOTHING
             lake.put(path, data[: len(data) // 2])
             return path
         except OSError as error:  # a store that is away
             self.harm.event(f"damage: {error}")
-            return "nothing to do"
+            return NOTHING
 
     def run_one(self, _):
         """A batch run that nobody waits for."""
@@ -153,25 +169,36 @@ class Fault(threading.Thread):
             try:
                 role.request("POST", "/v1/batch/runs", body=b"")
             except (OSError, ValueError):
-                return "nothing to do"
+                return NOTHING
         return None
 
 
 def plan(run, rng, seconds):
-    """Chooses, starts and returns the faults of an iteration. One worker is killed in every one."""
+    """Chooses, starts and returns the faults of an iteration. One worker is killed in every one; the others are those that
+    have not been there yet, and after that drawn."""
     weights = {kind: weight for kind, weight in WEIGHTS.items() if not run.args.only or kind in run.args.only.split(",")}
     chosen = ["kill speed"] if "kill speed" in weights else []
-    for _ in range(rng.randrange(3, 6)):
-        kind = rng.choices(list(weights), list(weights.values()))[0]
+
+    def fits(kind):
         slow = kind in SLOW and any(other in SLOW for other in chosen)
-        same = kind in chosen and not kind.startswith("kill ")
-        if not slow and not same and not (kind in chosen and kind in SLOW):
+        return not slow and (kind not in chosen or (kind.startswith("kill ") and kind not in SLOW))
+
+    # Slow ones first: there is room for one of them only.
+    for kind in sorted(run.owed, key=lambda kind: kind not in SLOW):
+        if kind in chosen:
+            run.owed.remove(kind)
+        elif len(chosen) < FAULTS_OWED and fits(kind):
+            run.owed.remove(kind)
+            chosen.append(kind)
+    for _ in range(max(0, rng.randrange(4, 7) - len(chosen))):
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        if fits(kind):
             chosen.append(kind)
     found = []
     for kind in chosen:
         # What takes long begins early.
         at = rng.uniform(0, seconds * (0.3 if kind in SLOW else 0.9))
-        found.append(Fault(run, kind, at, rng.__class__(rng.random())))
+        found.append(Fault(run, kind, at, random.Random(rng.random())))
     run.last = ", ".join(sorted(chosen))
     for fault in found:
         fault.start()

@@ -92,12 +92,18 @@ class Lake:
         paths = self.list("gold/_manifests/")
         return json.loads(self.get(paths[-1][0])) if paths else None
 
-    def dead_letters(self, source, partition):
-        """{offset: [raw bytes]}, of all files."""
+    def dead_letters(self, source, partition, known):
+        """{offset: [raw bytes]}, of all files. `known` holds what has been read: path → [(offset, raw bytes)]."""
         found = defaultdict(list)
         for path, _ in self.list(f"dead-letters/{source}/{partition}/"):
-            for line in (self.get(path) or b"").splitlines():
-                letter = json.loads(line)
-                raw = letter["raw"]
-                found[letter["offset"]].append(raw["text"].encode() if "text" in raw else bytes.fromhex(raw["hex"]))
+            if path not in known:
+                known[path] = [letter_of(line) for line in (self.get(path) or b"").splitlines()]
+            for offset, raw in known[path]:
+                found[offset].append(raw)
         return found
+
+
+def letter_of(line):
+    letter = json.loads(line)
+    raw = letter["raw"]
+    return letter["offset"], raw["text"].encode() if "text" in raw else bytes.fromhex(raw["hex"])

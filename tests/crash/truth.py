@@ -18,10 +18,10 @@ SOURCES = {"tweets": "tweets", "stock_prices": "stock-prices"}  # source → top
 class Row:
     """A readable record at its place."""
 
-    __slots__ = ("partition", "offset", "line", "at", "late")
+    __slots__ = ("topic", "partition", "offset", "line", "at", "late")
 
-    def __init__(self, partition, offset, line, at, late):
-        self.partition, self.offset, self.line, self.at, self.late = partition, offset, line, at, late
+    def __init__(self, topic, partition, offset, line, at, late):
+        self.topic, self.partition, self.offset, self.line, self.at, self.late = topic, partition, offset, line, at, late
 
 
 class Truth:
@@ -94,7 +94,7 @@ class Truth:
                 highest = self.highest.get((topic, partition))
                 late = highest is not None and at - at % PANE + SIZE + LATENESS <= highest
                 self.highest[topic, partition] = at if highest is None else max(highest, at)
-                self.rows[topic].append(Row(partition, offset, line, at, late))
+                self.rows[topic].append(Row(topic, partition, offset, line, at, late))
             self.read[topic, partition] = len(records)
 
     def lines(self, topic, begin, end, take):
@@ -125,6 +125,13 @@ def on_time(row):
     return not row.late
 
 
-def merged(through):
-    """What a merged answer holds: batch below the tideline, speed above it."""
-    return lambda row: not row.late or (through is not None and row.at - row.at % PANE + PANE <= through)
+def merged(through, positions):
+    """What a merged answer holds: below the tideline what batch has taken in, late or not, above it what was on time.
+
+    `positions` is topic → partition → next offset of batch: a record that came later waits for the next run, also one
+    that speed has, if its pane is below the tideline."""
+    def take(row):
+        if through is None or row.at - row.at % PANE + PANE > through:
+            return not row.late
+        return row.offset < positions.get(row.topic, {}).get(row.partition, 0)
+    return take
