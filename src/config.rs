@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tideline_batch::BatchConfig;
+use tideline_common::time::Span;
 use tideline_speed::SpeedConfig;
 
 /// The whole configuration.
@@ -41,6 +42,9 @@ pub struct LogConfig {
     pub group: String,
     /// Kafka: replication factor of topics that Tideline creates.
     pub replication_factor: i32,
+    /// Kafka: after how long without a sign of life the group gives a worker's partitions to the others.
+    #[serde(deserialize_with = "span")]
+    pub session_timeout: Span,
     /// Kafka: handed to librdkafka as they are (`security.protocol`, `sasl.username`, ...).
     pub properties: BTreeMap<String, String>,
 }
@@ -53,6 +57,7 @@ impl Default for LogConfig {
             brokers: vec!["127.0.0.1:9092".to_owned()],
             group: "tideline".to_owned(),
             replication_factor: 1,
+            session_timeout: Span::from_secs(6),
             properties: BTreeMap::new(),
         }
     }
@@ -354,6 +359,9 @@ impl Config {
         if self.log.kind == LogKind::Kafka && (self.log.brokers.is_empty() || self.log.group.is_empty()) {
             return Err("log.brokers and log.group must not be empty with log.kind = \"kafka\"".to_owned());
         }
+        if self.log.session_timeout < Span::SECOND || self.log.session_timeout > Span::from_secs(60) {
+            return Err("log.session_timeout must be between 1 s and 60 s".to_owned());
+        }
         if self.views.kind == ViewsKind::Scylla && self.views.nodes.is_empty() {
             return Err("views.nodes must not be empty with views.kind = \"scylla\"".to_owned());
         }
@@ -373,6 +381,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A length of time, written as text: `"6s"`.
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    Span::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 /// Whether a name needs no quoting in any of the databases.
@@ -458,12 +471,14 @@ mod tests {
 
     #[test]
     fn servers_are_named_by_file_or_environment() {
-        let text = "[log]\nkind = \"kafka\"\nproperties = { \"sasl.password\" = \"${PW}\" }\n[views]\nkind = \"scylla\"\n\
+        let text = "[log]\nkind = \"kafka\"\nsession_timeout = \"3s\"\n\
+                    properties = { \"sasl.password\" = \"${PW}\" }\n[views]\nkind = \"scylla\"\n\
                     [lake]\nurl = \"s3://b/p\"\n[analytics]\nkind = \"clickhouse\"";
         let env = [("PW", "hush"), ("TIDELINE_LOG__BROKERS", "a:1, b:2"), ("TIDELINE_VIEWS__NODES", "[\"c:3\"]")];
         let config = parse(text, &env).unwrap();
         assert_eq!(config.log.brokers, ["a:1", "b:2"]);
         assert_eq!(config.views.nodes, ["c:3"]);
+        assert_eq!(config.log.session_timeout, Span::from_secs(3));
         assert_eq!(config.log.properties["sasl.password"], "hush");
         assert!(config.embedded().is_empty());
         assert_eq!(parse("", &[]).unwrap().embedded(), ["log.kind", "lake.url", "views.kind"]);
@@ -486,6 +501,7 @@ mod tests {
         wrong("[serve]\nlisen = \"x\"", &[], "line 2, column 1");
         wrong("[log]\nkind = \"rabbit\"", &[], "unknown variant `rabbit`, expected `embedded` or `kafka`");
         wrong("[log]\nkind = \"${NONE}\"", &[], "line 2: the environment has no NONE");
+        wrong("[log]\nsession_timeout = \"100ms\"", &[], "log.session_timeout");
         wrong("[speed]\nflush_interval = \"5\"", &[], "not a duration");
         wrong("[speed]\ncheckpoint_interval = \"2m\"", &[], "checkpoint_interval");
         wrong("[batch]\nschedule = \"often\"", &[], "often");

@@ -326,6 +326,7 @@ fn kafka_config(config: &Config) -> KafkaLogConfig {
         replication_factor: config.log.replication_factor,
         properties: config.log.properties.clone(),
         max_append_bytes: config.serve.max_body_bytes,
+        session_timeout: config.log.session_timeout.to_std(),
         ..KafkaLogConfig::new(config.log.brokers.clone(), config.log.group.clone())
     }
 }
