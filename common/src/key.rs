@@ -13,6 +13,11 @@ use crate::column::Column;
 use crate::time::Timestamp;
 use crate::value::Value;
 
+/// The most bytes of a key. Stores have bounds of their own (CQL 65,535 bytes for all clustering columns together, fjall
+/// 65,536 for a key with what stands around it); this one is the same whatever the store, and a record with a longer key
+/// is rejected.
+pub const MAX_BYTES: usize = 32 << 10;
+
 const NULL: u8 = 0;
 const BOOL: u8 = 1;
 const INT: u8 = 2;

@@ -20,6 +20,7 @@ mod expression;
 mod fold;
 pub mod frame;
 mod functions;
+mod long_keys;
 mod maps;
 mod message;
 mod reason;

@@ -80,6 +80,13 @@ pub enum Reason {
         /// Name of the check.
         name: Arc<str>,
     },
+    /// A key has more bytes than stores take.
+    LongKey {
+        /// What has the key.
+        of: Arc<str>,
+        /// How many.
+        bytes: usize,
+    },
 }
 
 impl Reason {
@@ -96,6 +103,7 @@ impl Reason {
             Self::BadTime { .. } => "bad_time",
             Self::AheadOfTime { .. } => "ahead_of_time",
             Self::Check { .. } => "check",
+            Self::LongKey { .. } => "long_key",
         }
     }
 }
@@ -121,6 +129,9 @@ impl fmt::Display for Reason {
                 write!(f, "the event time {event_time} is {by} after the time at which the record was taken")
             }
             Self::Check { name } => write!(f, "check `{name}` failed"),
+            Self::LongKey { of, bytes } => {
+                write!(f, "the key of {of} has {bytes} bytes, {} at most", tideline_common::key::MAX_BYTES)
+            }
         }
     }
 }

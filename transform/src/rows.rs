@@ -146,7 +146,7 @@ impl SourceRows {
 }
 
 /// Keeps the elements whose flag is set.
-fn keep_flagged<T>(rows: &mut Vec<T>, keep: &[bool]) {
+pub(crate) fn keep_flagged<T>(rows: &mut Vec<T>, keep: &[bool]) {
     let mut flags = keep.iter();
     rows.retain(|_| flags.next().copied().unwrap_or(true));
 }

@@ -1,5 +1,6 @@
 //! Records of a source to rows of its tables.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,14 +9,16 @@ use polars::prelude::{
 };
 use polars_arrow::array::Array;
 use tideline_common::plan::{EVENT_TIME, Field, Plan, SourcePlan, TablePlan};
-use tideline_common::position::Partition;
+use tideline_common::position::{Partition, sequence};
 use tideline_common::record::Record;
 use tideline_common::value::Type;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::decode::Decoder;
 use crate::expression::{Output, Program, columns_used};
+use crate::long_keys::TableKeys;
 use crate::reason::{Reason, Rejected};
+use crate::rows::keep_flagged;
 use crate::{Decoded, HIGHEST, ORDINAL, SEQUENCE, SourceRows, TransformError};
 
 /// Everything that is done to records of one source, compiled once.
@@ -35,6 +38,7 @@ struct TableTransform {
     columns: Program,
     unnest: Option<usize>,
     filter: Option<Program>,
+    keys: TableKeys,
 }
 
 impl SourceTransform {
@@ -61,7 +65,7 @@ impl SourceTransform {
         let key = source.key.as_deref().map(|sql| key_program(&what, sql, source)).transpose()?;
         let tables = plan
             .tables_of(&source.name)
-            .map(|table| TableTransform::new(table, &fields))
+            .map(|table| TableTransform::new(plan, table, source, &fields))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { decoder: Decoder::new(source), checks, dedupe, key, tables })
     }
@@ -81,17 +85,53 @@ impl SourceTransform {
             dedupe: None,
             highest: None,
         };
-        let mut rejected = decoded.rejected;
+        let (mut indexes, mut rejected) = (decoded.indexes, decoded.rejected);
         if let Some((names, program)) = &self.checks
             && !rows.is_empty()
         {
-            check(names, program, &mut rows, &decoded.indexes, &mut rejected)?;
+            check(names, program, &mut rows, &mut indexes, &mut rejected)?;
         }
+        self.reject_long_keys(records, &mut rows, &indexes, &mut rejected)?;
         if let Some(program) = &self.dedupe {
             let texts = program.evaluate(&rows.source_frame()?)?;
             rows.dedupe = Some(texts[0].str()?.iter().map(|text| text.map(|text| xxh3_128(text.as_bytes()))).collect());
         }
         Ok(Decoded { rows, rejected })
+    }
+
+    /// Moves the rows with a key that no store takes to the rejected ones.
+    fn reject_long_keys(
+        &self,
+        records: &[Record],
+        rows: &mut SourceRows,
+        indexes: &[u32],
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<(), TransformError> {
+        let mut long: HashMap<i64, Reason> = HashMap::new();
+        for table in &self.tables {
+            let payload = |index: &u32| records.get(*index as usize).map_or(0, |record| record.payload.len());
+            let large: Vec<bool> = indexes.iter().map(|index| table.keys.may_be_too_long(payload(index))).collect();
+            if !large.contains(&true) {
+                continue;
+            }
+            let mut some = rows.clone();
+            some.retain(&large)?;
+            for (sequence, reason) in table.keys.too_long(&table.rows(&some)?)? {
+                long.entry(sequence).or_insert(reason);
+            }
+        }
+        if long.is_empty() {
+            return Ok(());
+        }
+        let mut keep = vec![true; rows.len()];
+        for (row, offset) in rows.offsets.iter().enumerate() {
+            if let Some(reason) = long.remove(&sequence(rows.partition, *offset)) {
+                keep[row] = false;
+                rejected.push(Rejected { index: indexes[row] as usize, offset: *offset, reason });
+            }
+        }
+        rejected.sort_by_key(|rejected| rejected.index);
+        rows.retain(&keep)
     }
 
     /// Rows of a table: its columns, `event_time`, `_sequence`, `_ordinal` and, when set, `_highest`. Expressions
@@ -148,7 +188,7 @@ fn check(
     names: &[Arc<str>],
     program: &Program,
     rows: &mut SourceRows,
-    indexes: &[u32],
+    indexes: &mut Vec<u32>,
     rejected: &mut Vec<Rejected>,
 ) -> Result<(), TransformError> {
     let passed = program.evaluate(&rows.source_frame()?)?;
@@ -167,11 +207,13 @@ fn check(
         }
     }
     rejected.sort_by_key(|rejected| rejected.index);
-    rows.retain(&keep)
+    rows.retain(&keep)?;
+    keep_flagged(indexes, &keep);
+    Ok(())
 }
 
 impl TableTransform {
-    fn new(table: &TablePlan, source: &[Field]) -> Result<Self, TransformError> {
+    fn new(plan: &Plan, table: &TablePlan, of: &SourcePlan, source: &[Field]) -> Result<Self, TransformError> {
         let what = format!("table `{}`", table.name);
         let outputs: Vec<Output<'_>> = table
             .columns
@@ -194,6 +236,7 @@ impl TableTransform {
             columns: Program::new(&what, &outputs, source)?,
             unnest: table.columns.iter().position(|column| column.unnest),
             filter: filter.transpose()?,
+            keys: TableKeys::new(plan, table, of),
         })
     }
 

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tideline_common::plan::Plan;
+use tideline_common::key;
+use tideline_common::plan::{LookupPlan, Plan};
+use tideline_common::value::Type;
 use tideline_transform::{Reason, SourceTransform};
 
-use crate::plans::{plan, record};
+use crate::plans::{field, plan, record};
 
 fn transform(plan: &Plan) -> SourceTransform {
     SourceTransform::new(plan, "s").unwrap()
@@ -58,6 +60,80 @@ fn reasons_name_what_is_wrong() {
     assert_eq!(frame.column("n").unwrap().i64().unwrap().iter().collect::<Vec<_>>(), [1, 3, 2, -1, 1].map(Some));
     assert_eq!(decoded.rows.event_times()[3], 2_000_000);
     assert!(matches!(&decoded.rejected.last().unwrap().reason, Reason::Check { name } if &**name == "short"));
+}
+
+/// Text of the view's key is `text`, behind a check that is away here; `tag` is that of a lookup over `tags`.
+#[test]
+fn a_record_with_a_key_that_no_store_takes_is_rejected() {
+    let mut plan = plan();
+    plan.sources[0].checks.clear();
+    plan.lookups = vec![LookupPlan {
+        name: "l".to_owned(),
+        table: "tags".to_owned(),
+        source: "s".to_owned(),
+        key: vec![field("tag", Type::String)],
+        columns: vec![field("score", Type::Float)],
+        limit: 3,
+        retain_speed: None,
+        version: "v".to_owned(),
+    }];
+    // A text has three bytes around it, a boolean that is absent has one.
+    let longest = key::MAX_BYTES - 4;
+    let text = |bytes: usize| format!(r#"{{"at": 1, "text": "{}"}}"#, "x".repeat(bytes));
+    let tag = |bytes: usize| format!(r#"{{"at": 1, "tags": ["a", "{}"]}}"#, "y".repeat(bytes));
+    let payloads = [
+        text(10),
+        text(longest),
+        text(longest + 1),
+        text(100_000),
+        "{".to_owned(),
+        // Each zero is two bytes of the key, and six of the payload.
+        format!(r#"{{"at": 1, "text": "{}"}}"#, "\\u0000".repeat(longest / 2)),
+        format!(r#"{{"at": 1, "text": "{}"}}"#, "\\u0000".repeat(longest / 2 + 1)),
+        tag(key::MAX_BYTES - 3),
+        tag(key::MAX_BYTES - 2),
+    ];
+    let records: Vec<_> =
+        payloads.iter().enumerate().map(|(at, payload)| record(at as u64 + 7, payload.clone())).collect();
+    let reasons = |plan: &Plan| -> Vec<(usize, u64, String)> {
+        let decoded = transform(plan).decode(1, &records).unwrap();
+        let lost: Vec<u64> = decoded.rejected.iter().map(|rejected| rejected.offset).collect();
+        let kept: Vec<u64> = (7..7 + records.len() as u64).filter(|offset| !lost.contains(offset)).collect();
+        assert_eq!(decoded.rows.offsets(), kept);
+        decoded.rejected.into_iter().map(|r| (r.index, r.offset, r.reason.to_string())).collect()
+    };
+    let long = |at: usize, of: &str, bytes: usize| {
+        (at, at as u64 + 7, format!("the key of {of} has {bytes} bytes, 32768 at most"))
+    };
+    let json = (4, 11, "not JSON: expected a member's name or `}` at byte 1".to_owned());
+    let expected = [
+        long(2, "view `v`", 32_769),
+        long(3, "view `v`", 100_004),
+        json.clone(),
+        long(6, "view `v`", 32_770),
+        long(8, "lookup `l`", 32_769),
+    ];
+    let found = reasons(&plan);
+    assert_eq!(
+        found.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(),
+        expected.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>()
+    );
+    for (found, expected) in found.iter().zip(&expected).filter(|(_, expected)| **expected != json) {
+        assert_eq!(found, expected);
+    }
+    // What a condition keeps out of the table is in no key.
+    plan.tables[1].filter = Some("tag <> 'no' AND length(tag) < 9".to_owned());
+    assert_eq!(reasons(&plan).last().unwrap().0, 6);
+    // Of an expression the key is what it makes.
+    plan.tables[0].columns[0].sql = "'<' || text || text".to_owned();
+    let halves = reasons(&plan);
+    assert_eq!(halves.iter().map(|r| r.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(halves[0].2, format!("the key of view `v` has {} bytes, 32768 at most", 2 * longest + 5));
+    plan.tables[0].columns[0].sql = format!("CASE WHEN text IS NULL THEN text ELSE rpad('x', {longest}, 'x') END");
+    assert_eq!(reasons(&plan).iter().map(|r| r.0).collect::<Vec<_>>(), [4]);
+    plan.tables[0].columns[0].sql =
+        format!("CASE WHEN text IS NULL THEN text ELSE rpad('x', {}, 'x') END", longest + 1);
+    assert_eq!(reasons(&plan).iter().map(|r| r.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
