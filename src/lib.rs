@@ -4,6 +4,7 @@
 //! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
 //! - [`stores`]: the adapters that the configuration names · [`platform`]: every layer in one process
 //! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
+//! - [`replay`]: speed views and Gold made anew from Bronze · [`streams`]: what speed knows, into `ClickHouse`
 //! - [`agreement`]: the layers compared, on demand and after every published version
 //! - [`client`]: the HTTP API, of a running server or in this process
 //! - [`command`]: one file per command · [`output`]: what they print
@@ -22,4 +23,6 @@ pub mod golden;
 pub mod output;
 pub mod platform;
 pub mod process;
+pub mod replay;
 pub mod stores;
+pub mod streams;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tideline_batch::BatchLayer;
+use tideline_common::generation::Generation;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_ingest::appender::Appender;
@@ -26,6 +27,8 @@ pub struct Platform {
     pub plan: Arc<Plan>,
     /// The stores.
     pub stores: Stores,
+    /// The generation of speed views that it writes.
+    pub generation: Generation,
     /// The speed layer.
     pub speed: Arc<SpeedHandle>,
     /// The batch layer.
@@ -39,6 +42,7 @@ pub struct Platform {
     cancel: CancellationToken,
     maintenance: AbortOnDropHandle<()>,
     following: Option<AbortOnDropHandle<()>>,
+    streams: AbortOnDropHandle<()>,
 }
 
 impl Platform {
@@ -51,7 +55,8 @@ impl Platform {
         let cancel = CancellationToken::new();
         stores.ensure_topics(&plan).await?;
         let appender = stores.appender(&plan)?;
-        let speed = stores.speed(&plan, config, cancel.child_token()).await?;
+        let generation = stores.generation(&cancel).await?;
+        let speed = stores.speed(&plan, config, generation, cancel.child_token()).await?;
         let batch = stores.batch(&plan, config)?;
         let sealed = Arc::downgrade(&speed);
         batch.before_run(move || {
@@ -68,7 +73,22 @@ impl Platform {
             Arc::new(Agreements::new(Arc::clone(&batch), Arc::clone(&stores.views), Arc::clone(&stores.clock)));
         let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
         let maintenance = AbortOnDropHandle::new(tokio::spawn(upkeep));
-        Ok(Self { plan, stores, speed, batch, reader, appender, agreements, cancel, maintenance, following: None })
+        let streams = stores.spawn_streams(&plan, &cancel);
+        let following = None;
+        Ok(Self {
+            plan,
+            stores,
+            generation,
+            speed,
+            batch,
+            reader,
+            appender,
+            agreements,
+            cancel,
+            maintenance,
+            following,
+            streams: AbortOnDropHandle::new(streams),
+        })
     }
 
     /// From now on the layers are compared after every version that is published, in the background.
@@ -92,6 +112,9 @@ impl Platform {
         self.speed.join().await;
         if let Err(error) = self.maintenance.await {
             tracing::error!(%error, "maintenance ended by itself");
+        }
+        if let Err(error) = self.streams.await {
+            tracing::error!(%error, "what takes changes into ClickHouse ended by itself");
         }
     }
 }

@@ -79,7 +79,10 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// A token that SIGTERM or SIGINT cancels.
-fn shutdown_signal() -> anyhow::Result<CancellationToken> {
+///
+/// # Errors
+/// When the system lets nobody listen to signals.
+pub fn shutdown_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
     let cancelled = token.clone();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tideline_batch::{BatchLayer, BatchPorts};
+use tideline_common::generation::Generation;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{
     Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec,
@@ -16,7 +17,7 @@ use tideline_ingest::appender::{Appender, RecordKeys};
 use tideline_serving::guard::GuardConfig;
 use tideline_serving::merge::{Reader, ReaderConfig};
 use tideline_serving::ranking::{Rankings, RankingsConfig};
-use tideline_speed::{SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts};
+use tideline_speed::{Rebuilt, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts};
 use tideline_stores::analytics::clickhouse::{ClickHouseAnalytics, ClickHouseConfig};
 use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
 use tideline_stores::clock::SystemClock;
@@ -28,14 +29,18 @@ use tideline_stores::membership::Everything;
 use tideline_stores::objects::ObjectStoreObjects;
 use tideline_stores::objects::s3::S3Config;
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
+use tideline_stores::views::generation::{self, GenerationViews};
 use tideline_stores::views::scylla::{ScyllaConfig, ScyllaViews};
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AnalyticsKind, Config, LogKind, ServeConfig, ViewsKind};
+use crate::streams;
 
 /// Bytes that stay free on the device of the lake: a full disk is met before the system suffers.
 const RESERVE_BYTES: u64 = 256 << 20;
+/// How often it is looked whether a replay has taken over.
+const REPLAYS_LOOK: Duration = Duration::from_secs(2);
 /// How often new partitions of topics are looked for.
 const TOPICS_LOOK: Duration = Duration::from_secs(2);
 /// First pause before topics are tried to be created again; it doubles.
@@ -52,7 +57,7 @@ pub struct Stores {
     pub membership: Arc<dyn Membership>,
     /// The lake.
     pub objects: Arc<dyn Objects>,
-    /// Speed views.
+    /// Speed views, of the generation in use: to be read.
     pub views: Arc<dyn SpeedViews>,
     /// Batch results.
     pub analytics: Arc<dyn Analytics>,
@@ -60,8 +65,12 @@ pub struct Stores {
     pub publication: Option<Arc<dyn Publication>>,
     /// The database that may compute Gold; `None` without one.
     pub sql: Option<Arc<dyn SqlEngine>>,
+    /// The database that takes in what batch has published and what speed knows; `None` without one.
+    pub clickhouse: Option<Arc<ClickHouseAnalytics>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Speed views of any generation.
+    generations: GenerationViews,
     /// Keeps other processes out; last to be dropped. `None` where nothing is this process's alone.
     folder: Option<Arc<DataFolder>>,
 }
@@ -107,6 +116,7 @@ impl Stores {
                 }
             },
         };
+        let generations = GenerationViews::in_use(views, Arc::clone(&objects));
         let parquet = || ParquetAnalytics::new(Arc::clone(&objects), ParquetAnalyticsConfig::default());
         let mut stores = Self {
             log,
@@ -114,15 +124,18 @@ impl Stores {
             analytics: Arc::new(parquet()),
             publication: None,
             sql: None,
+            clickhouse: None,
             objects,
-            views,
+            views: Arc::new(generations.clone()),
             clock: Arc::new(SystemClock),
+            generations,
             folder,
         };
         if config.analytics.kind == AnalyticsKind::Clickhouse {
             let database = Arc::new(clickhouse(&config, Arc::clone(&stores.objects))?);
             stores.analytics = Arc::clone(&database) as _;
-            stores.publication = Some(database);
+            stores.publication = Some(Arc::clone(&database) as _);
+            stores.clickhouse = Some(database);
             stores.sql = Some(Arc::new(engine(&config, Arc::clone(&stores.objects))?));
         }
         Ok(stores)
@@ -158,7 +171,10 @@ impl Stores {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let membership = Arc::new(Everything::new(Arc::clone(&log), TOPICS_LOOK));
-        Self { log, membership, objects, views, analytics, publication: None, sql: None, clock, folder: None }
+        let generations = GenerationViews::in_use(views, Arc::clone(&objects));
+        let views = Arc::new(generations.clone());
+        let (publication, sql, clickhouse, folder) = (None, None, None, None);
+        Self { log, membership, objects, views, analytics, publication, sql, clickhouse, clock, generations, folder }
     }
 
     /// The batch layer over these stores.
@@ -175,7 +191,39 @@ impl Stores {
         Ok(Arc::new(BatchLayer::new(Arc::clone(plan), ports, config.batch.clone())?))
     }
 
-    /// Starts the speed layer over these stores.
+    /// The generation of speed views in use. While the lake does not tell, this waits, until `cancel`.
+    ///
+    /// # Errors
+    /// Cancelled, or what waiting does not help against.
+    pub async fn generation(&self, cancel: &CancellationToken) -> anyhow::Result<Generation> {
+        let mut pause = TOPICS_PAUSE;
+        loop {
+            match cancel.run_until_cancelled(generation::replays(self.objects.as_ref())).await {
+                None => bail!("stopped before the lake told which generation of views is in use"),
+                Some(Ok(replays)) => return Ok(replays.current()),
+                Some(Err(error)) if error.is_retryable() => {
+                    tracing::warn!(%error, ?pause, "the lake does not tell yet which generation of views is in use");
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+            cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+            pause = (pause * 2).min(TOPICS_PAUSE_MAX);
+        }
+    }
+
+    /// Waits until a replay has made a generation later than `generation`; `None` when cancelled before.
+    pub async fn superseded(self, generation: Generation, cancel: CancellationToken) -> Option<Generation> {
+        loop {
+            cancel.run_until_cancelled(tokio::time::sleep(REPLAYS_LOOK)).await?;
+            match cancel.run_until_cancelled(generation::replays(self.objects.as_ref())).await? {
+                Ok(replays) if replays.current() > generation => return Some(replays.current()),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "replays could not be looked up"),
+            }
+        }
+    }
+
+    /// Starts the speed layer over these stores, to write views of `generation`.
     ///
     /// # Errors
     /// A plan that cannot be run, a topic that cannot be made.
@@ -183,18 +231,52 @@ impl Stores {
         &self,
         plan: &Arc<Plan>,
         config: &Config,
+        generation: Generation,
         cancel: CancellationToken,
     ) -> anyhow::Result<Arc<SpeedHandle>> {
+        let (ports, speed) = self.speed_parts(config, generation);
+        Ok(Arc::new(SpeedLayer::start(Arc::clone(plan), ports, speed, cancel).await?))
+    }
+
+    /// Makes speed views of `generation` anew, from Bronze alone.
+    ///
+    /// # Errors
+    /// As [`SpeedLayer::rebuild`].
+    pub async fn rebuild_speed(
+        &self,
+        plan: &Arc<Plan>,
+        config: &Config,
+        generation: Generation,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<Vec<Rebuilt>> {
+        let (ports, speed) = self.speed_parts(config, generation);
+        Ok(SpeedLayer::rebuild(Arc::clone(plan), ports, speed, cancel).await?)
+    }
+
+    fn speed_parts(&self, config: &Config, generation: Generation) -> (SpeedPorts, SpeedConfig) {
         // The log takes a group's progress from its members only.
-        let speed = SpeedConfig { group: config.log.group.clone(), ..config.speed.clone() };
+        let speed = SpeedConfig { group: config.log.group.clone(), generation, ..config.speed.clone() };
         let ports = SpeedPorts {
             log: Arc::clone(&self.log),
             membership: Arc::clone(&self.membership),
             objects: Arc::clone(&self.objects),
-            views: Arc::clone(&self.views),
+            views: Arc::new(self.generations.of(generation)),
             clock: Arc::clone(&self.clock),
         };
-        Ok(Arc::new(SpeedLayer::start(Arc::clone(plan), ports, speed, cancel).await?))
+        (ports, speed)
+    }
+
+    /// Takes what speed knows of the views of `plan` into `ClickHouse`, where there is one, until `cancel`.
+    pub fn spawn_streams(&self, plan: &Arc<Plan>, cancel: &CancellationToken) -> tokio::task::JoinHandle<()> {
+        let work = self
+            .clickhouse
+            .clone()
+            .map(|store| streams::follow(Arc::clone(&self.log), store, Arc::clone(plan), cancel.child_token()));
+        tokio::spawn(async move {
+            if let Some(work) = work {
+                work.await;
+            }
+        })
     }
 
     /// The query engine over these stores.

@@ -33,9 +33,20 @@ fn the_definitions_of_the_systems_are_right() {
     assert!(said.contains("stock-sentiment.toml: ok"), "{said}");
     assert!(said.contains("movie-viewing.toml: ok"), "{said}");
     let plan = out(&tideline(root(), &["plan", "schema/pipelines/stock-sentiment.toml"]));
-    for part in ["symbol_sentiment", "map_sum", "first", "vader(text)"] {
+    let layers = [
+        "symbol_sentiment",
+        "map_sum",
+        "first",
+        "vader(text)",
+        "CREATE TABLE IF NOT EXISTS tideline.symbol_sentiment_panes",
+        "ENGINE = MergeTree",
+        "FROM s3('s3://lake/silver/mentions/**.parquet', 'Parquet'",
+    ];
+    for part in layers {
         assert!(plan.contains(part), "{part} is not in\n{plan}");
     }
+    let json = out(&tideline(root(), &["plan", "--json", "schema/pipelines/stock-sentiment.toml"]));
+    assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
 }
 
 #[test]

@@ -145,11 +145,19 @@ impl BatchLayer {
     /// [`BatchError::Lossy`] when retention has dropped a part of Bronze, so that the new version would lack what the
     /// published one has; with `lossy` it is made all the same. Otherwise as [`run`](Self::run).
     pub async fn rebuild(&self, lossy: bool) -> Result<RunReport, BatchError> {
-        let dropped = bronze::dropped(self.lake.objects.as_ref(), &self.engines.plan).await?;
+        let dropped = self.dropped().await?;
         if !dropped.is_empty() && !lossy && self.manifests.current().await?.is_some() {
             return Err(BatchError::Lossy { dropped: dropped.join(", ") });
         }
         self.run_from(Origin::Nothing).await
+    }
+
+    /// What retention has dropped of Bronze, in words, one text per partition: what is made anew lacks it.
+    ///
+    /// # Errors
+    /// What the lake answers.
+    pub async fn dropped(&self) -> Result<Vec<String>, BatchError> {
+        bronze::dropped(self.lake.objects.as_ref(), &self.engines.plan).await
     }
 
     async fn run_from(&self, origin: Origin) -> Result<RunReport, BatchError> {

@@ -7,7 +7,7 @@
 //! - [`state`]: states with merge rules, in columns; the pane algebra · [`aggregate`]: the aggregates made of them
 //! - [`formula`]: expressions over finished measures
 //! - [`definition`]: the TOML file · [`plan`]: what it compiles to
-//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`changes`]: changed panes in the log
+//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`generation`]: what a replay makes anew · [`changes`]: changed panes in the log
 //! - [`ports`]: what the layers need from the outside world
 //!
 //! # Never
@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod column;
 pub mod definition;
 pub mod formula;
+pub mod generation;
 pub mod key;
 pub mod manifest;
 pub mod plan;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::SpeedError;
 use crate::bronze::{self, Taken};
-use crate::context::{Context, compute};
+use crate::context::{Context, Reads, compute};
 use crate::dead_letter::{self, Rejection};
 
 /// How long a commit waits for changes that have not been appended. Bronze waits for the commit.
@@ -104,6 +104,9 @@ async fn put_checkpoint(
     let saving = Instant::now();
     crate::checkpoint::save(context, position, checkpoint.bytes).await?;
     context.spent("write checkpoint", saving.elapsed());
+    if context.reads == Reads::Bronze {
+        return Ok(Checkpointed::Made);
+    }
     let Shard { source, partition } = &context.shard;
     let topic = &context.program.source.topic;
     let hint = context.ports.log.commit_hint(&context.config.group, topic, *partition, position).await;

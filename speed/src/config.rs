@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tideline_common::generation::Generation;
 use tideline_common::time::Span;
 
 use crate::SpeedError;
@@ -67,6 +68,9 @@ pub struct SpeedConfig {
     pub seal_timeout: Span,
     /// Consumer group under which progress is noted in the log, for lag monitoring only.
     pub group: String,
+    /// Whose checkpoints these are: those of another generation are not trusted. Not configured, but found out.
+    #[serde(skip)]
+    pub generation: Generation,
 }
 
 impl Default for SpeedConfig {
@@ -91,6 +95,7 @@ impl Default for SpeedConfig {
             handover_timeout: Span::from_secs(20),
             seal_timeout: Span::from_secs(60),
             group: "tideline".to_owned(),
+            generation: Generation::default(),
         }
     }
 }

@@ -10,10 +10,20 @@ use crate::program::Program;
 use crate::status::StatusCell;
 use crate::{SpeedConfig, SpeedError, SpeedPorts};
 
+/// How far a shard reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Bronze, then the log, without end.
+    Log,
+    /// Bronze to its end; the log is not asked for anything.
+    Bronze,
+}
+
 /// What all parts of one shard share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) shard: Shard,
+    pub(crate) reads: Reads,
     pub(crate) program: Arc<Program>,
     pub(crate) ports: SpeedPorts,
     pub(crate) config: Arc<SpeedConfig>,

@@ -19,6 +19,7 @@
 //! - `shard`: the task of one · `reader`: reads ahead, Bronze then log · `recover`: where it stood · `start`: where it began
 //! - `state`: what it has computed, pure · `dedupe`: keys seen · `late`: counts of late rows · `program`: the plan, compiled
 //! - `commit`: the order of durable steps · `bronze`: the chain · `checkpoint` · [`dead_letter`] · `changes`: for rankings kept ready
+//! - `rebuild`: all of it again, from Bronze alone
 //! - `context`: ports of a shard, and trying again
 //!
 //! # Never
@@ -38,6 +39,7 @@ mod late;
 mod layer;
 mod program;
 mod reader;
+mod rebuild;
 mod recover;
 mod roster;
 mod shard;
@@ -49,4 +51,5 @@ pub use checkpoint::CHECKPOINTS;
 pub use config::SpeedConfig;
 pub use error::SpeedError;
 pub use layer::{MembershipStatus, SpeedHandle, SpeedLayer, SpeedPorts, ViewWatermark};
+pub use rebuild::Rebuilt;
 pub use status::{ShardCondition, ShardStatus};

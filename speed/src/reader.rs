@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::SpeedError;
 use crate::bronze;
-use crate::context::Context;
+use crate::context::{Context, Reads};
 
 /// What the reader hands over, in order.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) enum Input {
         /// Whether the log had no more.
         drained: bool,
     },
-    /// Bronze is through: what follows comes from the log.
+    /// Bronze is through: what follows, if anything does, comes from the log.
     Live,
 }
 
@@ -50,7 +50,7 @@ async fn read(
     inputs: &Sender<Result<Input, SpeedError>>,
 ) -> Result<(), SpeedError> {
     let position = replay(context, position, files, inputs).await?;
-    if inputs.send(Ok(Input::Live)).await.is_err() {
+    if inputs.send(Ok(Input::Live)).await.is_err() || context.reads == Reads::Bronze {
         return Ok(());
     }
     follow(context, position, inputs).await

@@ -10,7 +10,7 @@ use tideline_common::position::Offset;
 use tideline_transform::bronze::chain::ChainFile;
 
 use crate::SpeedError;
-use crate::context::Context;
+use crate::context::{Context, Reads};
 use crate::state::ShardState;
 use crate::{bronze, checkpoint, start};
 
@@ -58,7 +58,6 @@ pub(crate) async fn recover(context: &Context) -> Result<Recovered, SpeedError> 
 
 async fn look(context: &Context) -> Result<Recovered, SpeedError> {
     let shard = &context.shard;
-    let topic = &context.program.source.topic;
     let found = checkpoint::find(context).await?;
     let newest = checkpoint::load(context, &ours(&found, None)).await?;
     let (mut chain, whole) = match newest.as_ref().and_then(|state| state.tail) {
@@ -71,11 +70,8 @@ async fn look(context: &Context) -> Result<Recovered, SpeedError> {
         chain = whole_chain(context).await?;
     }
 
-    let info = context.retry("look up topic", || context.ports.log.topic(topic)).await?;
-    let (log_first, log_next) = *info
-        .partitions
-        .get(&shard.partition)
-        .ok_or_else(|| PortError::NotFound { what: format!("partition {} of topic {topic}", shard.partition) })?;
+    // Bronze alone: what the log has is of no concern.
+    let log = if context.reads == Reads::Bronze { None } else { Some(in_log(context).await?) };
     let checkpoint = state.as_ref().map(|state| state.position);
     let state = if let Some(state) = state {
         state
@@ -84,9 +80,10 @@ async fn look(context: &Context) -> Result<Recovered, SpeedError> {
             Some(file) => file.first,
             None => {
                 // Checkpoints without Bronze: the one that a start at the latest record left behind in the past.
-                let first = match context.program.source.start {
-                    Start::Earliest => log_first,
-                    Start::Latest => log_next,
+                let first = match (context.program.source.start, log) {
+                    (Start::Earliest, Some((log_first, _))) => log_first,
+                    (Start::Latest, Some((_, log_next))) => log_next,
+                    (_, None) => return Err(PortError::NotFound { what: format!("Bronze of {shard}") }.into()),
                 };
                 let proposed = found.iter().map(|found| found.position).min().unwrap_or(first);
                 start::settle(context, proposed).await?
@@ -98,20 +95,31 @@ async fn look(context: &Context) -> Result<Recovered, SpeedError> {
 
     let position = state.position;
     let end = chain.end.unwrap_or(position);
-    if log_first > end {
-        let between = "the log has expired them, and Bronze does not have them";
-        return Err(SpeedError::Gap { shard: shard.clone(), from: end, to: log_first, between });
-    }
-    if log_next < end {
-        let reason = format!("it ends at {log_next}, but records up to {end} have been read from it before");
-        return Err(PortError::corrupt(format!("partition {} of topic {topic}", shard.partition), reason).into());
+    if let Some((log_first, log_next)) = log {
+        if log_first > end {
+            let between = "the log has expired them, and Bronze does not have them";
+            return Err(SpeedError::Gap { shard: shard.clone(), from: end, to: log_first, between });
+        }
+        if log_next < end {
+            let what = format!("partition {} of topic {}", shard.partition, context.program.source.topic);
+            let reason = format!("it ends at {log_next}, but records up to {end} have been read from it before");
+            return Err(PortError::corrupt(what, reason).into());
+        }
     }
     let mut files = chain.files;
     if position >= end {
         files.clear();
     }
-    tracing::info!(%shard, position, end, log_next, files = files.len(), "recovered");
+    tracing::info!(%shard, position, end, ?log, files = files.len(), "recovered");
     Ok(Recovered { state, files, end, checkpoint })
+}
+
+/// First and next offset of the partition in the log.
+async fn in_log(context: &Context) -> Result<(Offset, Offset), SpeedError> {
+    let (topic, partition) = (&context.program.source.topic, context.shard.partition);
+    let info = context.retry("look up topic", || context.ports.log.topic(topic)).await?;
+    let offsets = info.partitions.get(&partition).copied();
+    Ok(offsets.ok_or_else(|| PortError::NotFound { what: format!("partition {partition} of topic {topic}") })?)
 }
 
 /// Checkpoints of the plan that runs, newest first, those beyond `end` left out.

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::context::Context;
+use crate::context::{Context, Reads};
 use crate::program::Program;
 use crate::shard::{Controls, Durable, supervise};
 use crate::status::StatusCell;
@@ -136,7 +136,9 @@ impl Roster {
                 () = controls.stop.cancelled() => None,
                 lease = gate.lock_owned() => Some(lease),
             };
-            supervise(Arc::new(Context { shard, program, ports, config, status: told, _lease: lease }), controls).await;
+            let reads = Reads::Log;
+            let context = Context { shard, reads, program, ports, config, status: told, _lease: lease };
+            supervise(Arc::new(context), controls).await;
         };
         let task = AbortOnDropHandle::new(tokio::spawn(work));
         Running { status, seal, durable, stop, task: Some(task) }

@@ -16,7 +16,7 @@ use crate::bronze::Buffer;
 use crate::changes::{self, Changes};
 use crate::checkpoint;
 use crate::commit::{self, Checkpoint, Checkpointed, Committed};
-use crate::context::{Context, compute};
+use crate::context::{Context, Reads, compute};
 use crate::reader::{self, Input};
 use crate::recover::{Recovered, recover};
 use crate::state::ShardState;
@@ -129,7 +129,8 @@ struct Task<'a> {
     over: bool,
 }
 
-async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), SpeedError> {
+/// Runs a shard until it is stopped, or has read all that it reads.
+pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), SpeedError> {
     let stop = controls.stop.clone();
     let recovered = tokio::select! {
         biased;
@@ -171,6 +172,7 @@ async fn run(context: &Arc<Context>, controls: &mut Controls) -> Result<(), Spee
             error = changes::again(task.changes.as_mut()) => return Err(error),
             changed = controls.seal.changed(), if sealing => sealing = changed.is_ok(),
             input = inputs.recv(), if task.has_room() => match input {
+                Some(Ok(Input::Live)) if context.reads == Reads::Bronze => break,
                 Some(input) => task.take(input?).await?,
                 None => return Err(SpeedError::Panicked("the reader ended".to_owned())),
             },
@@ -288,6 +290,10 @@ impl Task<'_> {
         self.flush().await?;
         let bytes = self.compute(ShardState::compact).await?;
         let most = self.context.config.max_state_bytes;
+        if bytes > most && self.context.reads == Reads::Bronze {
+            let reason = format!("open panes and remembered keys take {bytes} bytes, more than this ({most})");
+            return Err(SpeedError::Config { key: "speed.max_state_bytes", reason });
+        }
         if bytes > most {
             self.over = true;
             let reason = format!(

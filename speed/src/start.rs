@@ -3,15 +3,15 @@
 //! `checkpoints/<source>/<partition>/start` holds the offset as text. Two processes that begin a shard at the same time
 //! see different ends (or beginnings) of the log; would each begin at its own, there were two chains in Bronze.
 
+use tideline_common::checkpoint::start_path;
 use tideline_common::ports::{Created, PortError, PortResult};
 use tideline_common::position::Offset;
 
-use crate::checkpoint::folder;
 use crate::context::Context;
 
 /// Where the shard begins: at `proposed`, unless it has begun elsewhere before.
 pub(crate) async fn settle(context: &Context, proposed: Offset) -> PortResult<Offset> {
-    let path = format!("{}/start", folder(&context.shard));
+    let path = start_path(&context.shard);
     let objects = &context.ports.objects;
     let bytes = bytes::Bytes::from(proposed.to_string());
     match context.retry("write start", || objects.put_if_absent(&path, bytes.clone())).await? {

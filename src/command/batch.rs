@@ -4,9 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
+use axum::routing::get;
 use bytes::Bytes;
 use clap::Args;
+use tideline_batch::{BatchConfig, BatchLayer, BatchPorts, EngineKind};
 use tideline_serving::api::{self, ApiParts, Scope};
+use tideline_stores::clock::SystemClock;
 
 use crate::agreement::Agreements;
 use crate::client::Client;
@@ -17,7 +20,7 @@ use crate::config::Config;
 use crate::controls::{Runs, Status};
 use crate::platform::Platform;
 use crate::process::Process;
-use crate::stores::Stores;
+use crate::stores::{self, Stores};
 
 /// Runs the batch layer: as scheduled, until it is stopped, over stores that processes share; or once. With embedded
 /// stores `--once` runs in this process, or, while `tideline up` has the folder, in that one.
@@ -26,6 +29,10 @@ pub struct Batch {
     /// Run now and exit.
     #[arg(long)]
     once: bool,
+    /// Only help with the runs of others: take shares of Bronze to Silver (`batch.share`) until stopped. It needs nothing
+    /// but the lake, publishes nothing, and may be killed at any time.
+    #[arg(long, conflicts_with = "once")]
+    worker: bool,
     #[command(flatten)]
     place: Place,
     /// Server to ask when it has the folder; by default that of the configuration.
@@ -43,6 +50,9 @@ impl Batch {
     /// Definitions, stores or an address that cannot be used, a run that fails.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.place.config()?;
+        if self.worker {
+            return self.help(&config).await;
+        }
         if !self.once {
             return self.stand(&config).await;
         }
@@ -62,6 +72,32 @@ impl Batch {
         };
         println!("{}", serde_json::to_string_pretty(&report)?);
         Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Works on what others share.
+    async fn help(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        let plan = self.place.plan()?;
+        if config.lake.url.is_none() {
+            bail!("`tideline batch --worker` works over a lake that processes share: name it in lake.url");
+        }
+        let ports =
+            BatchPorts { objects: stores::lake(config)?, clock: Arc::new(SystemClock), publication: None, sql: None };
+        // Gold is not for workers.
+        let batch = BatchConfig { engine: EngineKind::Polars, ..config.batch.clone() };
+        let batch = Arc::new(BatchLayer::new(Arc::clone(&plan), ports, batch)?);
+        let process = Process::begin(&self.listen).await?;
+        let (address, metrics) = (process.address()?, process.metrics());
+        let router = axum::Router::new()
+            .route("/healthz", get(|| async { "ok" }))
+            .route("/metrics", get(move || async move { metrics() }));
+        let (helper, cancel) = (Arc::clone(&batch), process.shutdown().child_token());
+        let work = tokio::spawn(async move { helper.work(cancel).await });
+        tracing::info!(%address, pipelines = %plan.name, "a batch worker is up");
+        let served = process.serve(router).await;
+        batch.shutdown().await;
+        work.await?;
+        tracing::info!("the batch worker has stopped");
+        served.map(|()| ExitCode::SUCCESS)
     }
 
     /// The standing role.
@@ -85,6 +121,12 @@ impl Batch {
         });
         let cancel = process.shutdown().child_token();
         let schedule = spawn_schedule(&batch, config, cancel.clone());
+        let streams = stores.spawn_streams(&plan, &cancel);
+        // What the runs of others share.
+        let helper = config.batch.share.then(|| {
+            let (batch, cancel) = (Arc::clone(&batch), cancel.clone());
+            tokio::spawn(async move { batch.work(cancel).await })
+        });
         let follow = tokio::spawn(agreements.follow(cancel));
         tracing::info!(%address, pipelines = %plan.name, schedule = config.batch.schedule, "the batch layer is up");
         let served = process.serve(router).await;
@@ -93,6 +135,10 @@ impl Batch {
             schedule.await?;
         }
         follow.await?;
+        streams.await?;
+        if let Some(helper) = helper {
+            helper.await?;
+        }
         tracing::info!("the batch layer has stopped");
         served.map(|()| ExitCode::SUCCESS)
     }

@@ -1,10 +1,12 @@
 //! `tideline migrate`: creates in the servers what the definitions need.
 
 use clap::Args;
+use tideline_common::generation::Generation;
 use tideline_common::ports::{LookupSchema, ViewSchema};
+use tideline_stores::views::generation;
 
 use crate::command::role::Role;
-use crate::config::{AnalyticsKind, LogKind, ViewsKind};
+use crate::config::{AnalyticsKind, Config, LogKind, ViewsKind};
 use crate::stores::Stores;
 
 /// Creates topics, keyspace and tables where they are missing, and changes what can be changed in place. It may run
@@ -28,8 +30,11 @@ impl Migrate {
             println!("kafka: {} topics", plan.sources.len());
         }
         if config.views.kind == ViewsKind::Scylla {
-            let views: Vec<ViewSchema> = plan.views.iter().map(ViewSchema::from).collect();
-            let lookups: Vec<LookupSchema> = plan.lookups.iter().map(LookupSchema::from).collect();
+            let in_use = in_use(&config).await;
+            let views = plan.views.iter().map(|view| generation::view_of(in_use, &view.into()));
+            let views: Vec<ViewSchema> = views.collect();
+            let lookups = plan.lookups.iter().map(|lookup| generation::lookup_of(in_use, &lookup.into()));
+            let lookups: Vec<LookupSchema> = lookups.collect();
             crate::stores::scylla(&config)?.migrate(&views, &lookups).await?;
             println!("scylla: keyspace {}, {} views, {} lookups", config.views.keyspace, views.len(), lookups.len());
         }
@@ -49,5 +54,18 @@ impl Migrate {
             println!("nothing to do: all stores are embedded");
         }
         Ok(())
+    }
+}
+
+/// The generation of speed views in use; the first when the lake does not tell. Workers make what is missing themselves.
+async fn in_use(config: &Config) -> Generation {
+    // An embedded lake is not open to this command.
+    let Ok(lake) = crate::stores::lake(config) else { return Generation::default() };
+    match generation::replays(lake.as_ref()).await {
+        Ok(replays) => replays.current(),
+        Err(error) => {
+            tracing::warn!(%error, "the lake does not tell whether there was a replay: tables as if there was none");
+            Generation::default()
+        }
     }
 }

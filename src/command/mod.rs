@@ -10,6 +10,7 @@ pub mod place;
 pub mod plan;
 pub mod produce;
 pub mod query;
+pub mod replay;
 pub mod role;
 pub mod serve;
 pub mod speed;

@@ -3,11 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use clap::Args;
+use tideline_common::generation::Generation;
+use tideline_common::plan::Plan;
 use tideline_serving::api::{self, ApiParts, Scope};
+use tideline_speed::SpeedHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::role::{NoTopics, Role};
-use crate::command::up::api_config;
+use crate::command::up::{api_config, spawn_replay_watch};
+use crate::config::Config;
 use crate::controls::Status;
 use crate::platform::maintain;
 use crate::process::Process;
@@ -50,8 +54,9 @@ impl Speed {
         let serving = tokio::spawn(process.serve(router));
         let cancel = CancellationToken::new();
         let worked = tokio::select! {
-            started = stores.speed(&plan, &config, cancel.child_token()) => match started {
-                Ok(speed) => {
+            started = start(&stores, &plan, &config, &cancel) => match started {
+                Ok((generation, speed)) => {
+                    let watch = spawn_replay_watch(&stores, generation, shutdown.clone());
                     // Set once, here.
                     let _ = slot.set(Arc::clone(&speed));
                     let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
@@ -59,7 +64,8 @@ impl Speed {
                     shutdown.cancelled().await;
                     cancel.cancel();
                     speed.join().await;
-                    upkeep.await.map_err(anyhow::Error::from)
+                    upkeep.await?;
+                    watch.await?
                 }
                 Err(error) => Err(error),
             },
@@ -70,4 +76,14 @@ impl Speed {
         tracing::info!("the speed worker has stopped");
         worked
     }
+}
+
+async fn start(
+    stores: &Stores,
+    plan: &Arc<Plan>,
+    config: &Config,
+    cancel: &CancellationToken,
+) -> anyhow::Result<(Generation, Arc<SpeedHandle>)> {
+    let generation = stores.generation(cancel).await?;
+    Ok((generation, stores.speed(plan, config, generation, cancel.child_token()).await?))
 }

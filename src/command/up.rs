@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::Args;
+use tideline_common::generation::Generation;
 use tideline_serving::api::{self, ApiConfig, ApiParts, MetricsText, Scope};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +42,7 @@ impl Up {
         let address = process.address()?;
         tracing::info!(%address, data = %self.place.data.display(), pipelines = %platform.plan.name, "tideline is up");
 
+        let watch = spawn_replay_watch(&platform.stores, platform.generation, process.shutdown().clone());
         let schedule = spawn_schedule(&platform.batch, &config, process.shutdown().child_token());
         let router = router(&platform, &config, process.metrics());
         let served = process.serve(router).await;
@@ -48,8 +51,25 @@ impl Up {
         }
         platform.stop().await;
         tracing::info!("tideline has stopped");
-        served
+        served?;
+        watch.await?
     }
+}
+
+/// Ends a process whose generation of speed views a replay has taken over from: begun again, it goes on with the new one.
+/// What it still writes of its own goes to what nobody reads any more.
+pub fn spawn_replay_watch(
+    stores: &Stores,
+    generation: Generation,
+    shutdown: CancellationToken,
+) -> tokio::task::JoinHandle<anyhow::Result<()>> {
+    let superseded = stores.clone().superseded(generation, shutdown.child_token());
+    tokio::spawn(async move {
+        let Some(Generation(number)) = superseded.await else { return Ok(()) };
+        tracing::warn!(generation = number, "a replay has made the speed views anew: this process ends in order");
+        shutdown.cancel();
+        bail!("a replay has made the speed views anew (generation {number}): start this process again")
+    })
 }
 
 /// The HTTP API over a platform; `metrics` prints the metrics of the process.

@@ -6,6 +6,7 @@
 //! - a version that was published at least `grace` ago has taken it in, so no reader of this layer is behind it;
 //! - it ends at or before the oldest checkpoint of its shard: what the speed layer has yet to do for it, such as its
 //!   dead letters, has been done. A shard without a checkpoint has no settled file;
+//! - no replay is reading Bronze from its beginning (see [`tideline_common::generation`]);
 //! - it is not one of the newest `bronze_keep_newest` of its chain: those tell writers where the chain ends.
 //!
 //! # Why nobody is harmed
@@ -21,6 +22,7 @@ mod retain;
 use std::collections::BTreeMap;
 
 use tideline_common::checkpoint;
+use tideline_common::generation::{REPLAYS, Replays};
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{Objects, PortError};
@@ -50,6 +52,15 @@ pub struct BronzeCounts {
 /// The first of what was met; what was done stays, and the next run goes on.
 pub(crate) async fn maintain(context: &Context, manifests: &Manifests) -> Result<BronzeCounts, BatchError> {
     let mut counts = BronzeCounts::default();
+    let replays = context.lake.objects.list(REPLAYS).await?;
+    if let Some(generation) = Replays::of(replays.iter().map(|object| object.path.as_str())).building() {
+        // It reads Bronze from the beginning, and has no checkpoint yet that would say so.
+        tracing::warn!(
+            generation = generation.0,
+            "Bronze is left as it is until the replay that was begun has read it"
+        );
+        return Ok(counts);
+    }
     let Some(kept) = kept(context, manifests).await? else { return Ok(counts) };
     let mut result = Ok(());
     for source in &context.plan().sources {

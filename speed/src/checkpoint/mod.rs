@@ -3,26 +3,21 @@
 //! `checkpoints/<source>/<partition>/<position, 20 digits>-<fingerprint of the plan>.ckpt`, created only if absent: a
 //! checkpoint is a function of the records before its position and of the plan, so the one that is there is as
 //! good. The newest few are kept, to fall back to when one is damaged; those of another plan until this one has
-//! overtaken them.
+//! overtaken them, those of a later generation (see [`tideline_common::generation`]) in any case.
 
 mod codec;
 
 use bytes::Bytes;
 pub(crate) use codec::encode;
+pub use tideline_common::checkpoint::CHECKPOINTS;
+use tideline_common::checkpoint::{folder, position_of};
+use tideline_common::generation::Generation;
 use tideline_common::ports::{Created, PortResult};
-use tideline_common::position::{Offset, Shard};
+use tideline_common::position::Offset;
 
 use crate::SpeedError;
 use crate::context::{Context, compute, is_absent};
 use crate::state::ShardState;
-
-/// Folder of the checkpoints.
-pub const CHECKPOINTS: &str = "checkpoints";
-
-/// Folder of what belongs to a shard.
-pub(crate) fn folder(shard: &Shard) -> String {
-    format!("{CHECKPOINTS}/{}/{}", shard.source, shard.partition)
-}
 
 /// A checkpoint that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +28,24 @@ pub(crate) struct Found {
     pub(crate) ours: bool,
 }
 
+/// Where the checkpoint of the plan that runs lies, in the generation that runs.
+fn path_of(context: &Context, position: Offset) -> String {
+    let name = context.config.generation.name(&context.program.fingerprint);
+    format!("{}/{position:020}-{name}.ckpt", folder(&context.shard))
+}
+
+/// The generation of the checkpoint at `path`.
+fn generation_of(path: &str) -> Option<Generation> {
+    Generation::parse(path.strip_suffix(".ckpt")?).map(|(_, generation)| generation)
+}
+
 /// Checkpoints of the shard, newest first. What is not one by its name is left alone.
 pub(crate) async fn find(context: &Context) -> PortResult<Vec<Found>> {
     let folder = folder(&context.shard);
     let objects = context.retry("list checkpoints", || context.ports.objects.list(&folder)).await?;
     let parse = |path: String| {
-        let name = path.strip_prefix(&folder)?.strip_prefix('/')?.strip_suffix(".ckpt")?;
-        let (position, fingerprint) = name.split_once('-')?;
-        let (position, ours) = (position.parse().ok()?, fingerprint == context.program.fingerprint);
+        let position = position_of(&path)?;
+        let ours = path == path_of(context, position);
         Some(Found { path, position, ours })
     };
     let mut found: Vec<Found> = objects.into_iter().filter_map(|object| parse(object.path)).collect();
@@ -82,7 +87,7 @@ fn damaged(context: &Context, path: &str, reason: &str) {
 
 /// Writes a checkpoint, and drops those that are no longer needed.
 pub(crate) async fn save(context: &Context, position: Offset, bytes: Bytes) -> PortResult<()> {
-    let path = format!("{}/{position:020}-{}.ckpt", folder(&context.shard), context.program.fingerprint);
+    let path = path_of(context, position);
     let objects = &context.ports.objects;
     let created = context.retry("write checkpoint", || objects.put_if_absent(&path, bytes.clone())).await?;
     if created == Created::Exists {
@@ -104,7 +109,9 @@ async fn drop_old(context: &Context, newest: Offset) -> PortResult<()> {
     let found = find(context).await?;
     let ours =
         found.iter().filter(|found| found.ours && found.position <= newest).skip(context.config.checkpoints_kept);
-    let others = found.iter().filter(|found| !found.ours && found.position <= newest);
+    // A replay beside this process is at a position that this one has long been at: its checkpoints are not old.
+    let of_replay = |path: &str| generation_of(path).is_none_or(|other| other > context.config.generation);
+    let others = found.iter().filter(|found| !found.ours && found.position <= newest && !of_replay(&found.path));
     for found in ours.chain(others) {
         context.ports.objects.delete(&found.path).await?;
     }

@@ -1,4 +1,5 @@
 //! Speed views.
 
 pub mod embedded;
+pub mod generation;
 pub mod scylla;
