@@ -418,14 +418,34 @@ async fn migrations_add_what_is_missing_and_refuse_what_is_another() {
         let error = views.write(&news_flush(2, &[(&key("a"), NOW, None)]), NOW).await.unwrap_err();
         assert!(error.to_string().contains("tideline migrate"), "{error}");
 
-        // A column that another release did not know.
-        let session = session(&server).await;
-        session.query_unpaged(format!("ALTER TABLE {keyspace}.prices_panes DROP price__max"), ()).await.unwrap();
+        // A column that another release did not know: a table that never had it.
+        let session = &session(&server).await;
+        let run = |cql: String| async move { session.query_unpaged(cql, ()).await.unwrap() };
+        let described = run(format!("DESCRIBE TABLE {keyspace}.prices_panes")).await.into_rows_result().unwrap();
+        let Some(CqlValue::Text(create)) = described.rows::<Row>().unwrap().next().unwrap().unwrap().columns.remove(3)
+        else {
+            panic!("no statement that creates the table")
+        };
+        let older = create.replace("    price__max double,\n", "");
+        assert_ne!(older, create);
+        run(format!("DROP TABLE {keyspace}.prices_panes")).await;
+        run(older).await;
         views.migrate(&[prices()], &[]).await.unwrap();
         let again = ScyllaViews::connect(config(&server, &keyspace)).unwrap();
         again.write(&flush_of(prices(), 0, 2, trades(&[("a", 0, 2, Some(3.0))])), NOW).await.unwrap();
         let one = PaneQuery { keys: KeySelector::One(key("a")), ..everything() };
         assert_eq!(again.panes(&prices(), &one, NOW).await.unwrap().panes, trades(&[("a", 0, 2, Some(3.0))]));
+
+        // A column that was dropped: added again it would hide what is written of panes from before, and say nothing.
+        run(format!("ALTER TABLE {keyspace}.prices_panes DROP price__max")).await;
+        for added_again in [false, true] {
+            if added_again {
+                run(format!("ALTER TABLE {keyspace}.prices_panes ADD price__max double")).await;
+            }
+            let error = views.migrate(&[prices()], &[]).await.unwrap_err();
+            assert!(matches!(error, PortError::Invalid { .. }), "{error:?}");
+            assert!(error.to_string().contains("its column price__max was dropped once"), "{error}");
+        }
 
         // A table of somebody else.
         let theirs = format!("CREATE TABLE {keyspace}.news (id int PRIMARY KEY, text text)");

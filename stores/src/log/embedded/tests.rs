@@ -101,15 +101,15 @@ async fn a_topic_with_a_bound_of_its_own_drops_its_oldest_and_fills_nothing() {
     let used = log.used_bytes();
     // Each append is a block of 3 KB and some: three of them fit.
     let (a, b) = (b"a".as_slice(), b"b".as_slice());
-    let at = |key| log.inner.topic("changes").unwrap().partition_of(key);
-    assert_ne!(at(a), at(b), "a partition each");
+    let [at_a, at_b] = [a, b].map(|key| log.inner.topic("changes").unwrap().partition_of(key));
+    assert_ne!(at_a, at_b, "a partition each");
     for n in 1..=20 {
         let appended = log.append("changes", keyed(a), Timestamp(n)).await.unwrap();
-        assert_eq!(appended[&at(a)], (10 * (n as u64 - 1), 10 * n as u64));
+        assert_eq!(appended[&at_a], (10 * (n as u64 - 1), 10 * n as u64));
     }
     log.append("changes", keyed(b), Timestamp(1)).await.unwrap();
     // The oldest go after the append that was too much has been answered.
-    let bounds = |partitions: BTreeMap<Partition, (Offset, Offset)>| (partitions[&at(a)], partitions[&at(b)]);
+    let bounds = |partitions: BTreeMap<Partition, (Offset, Offset)>| (partitions[&at_a], partitions[&at_b]);
     let start = Instant::now();
     loop {
         let found = bounds(log.topic("changes").await.unwrap().partitions);
@@ -120,9 +120,9 @@ async fn a_topic_with_a_bound_of_its_own_drops_its_oldest_and_fills_nothing() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(log.used_bytes(), used, "it takes no room of the others");
-    let error = log.read(&ReadRequest { partition: at(a), ..from("changes", 169) }).await.unwrap_err();
+    let error = log.read(&ReadRequest { partition: at_a, ..from("changes", 169) }).await.unwrap_err();
     assert!(matches!(error, PortError::Expired { first: 170 }), "{error:?}");
-    let read = log.read(&ReadRequest { partition: at(a), ..from("changes", 170) }).await.unwrap();
+    let read = log.read(&ReadRequest { partition: at_a, ..from("changes", 170) }).await.unwrap();
     assert_eq!(read.len(), 30);
     let error = log.append("t", records(10, 1_500), Timestamp(2)).await.unwrap_err();
     assert!(matches!(error, PortError::Full { .. }), "others are refused as ever: {error:?}");

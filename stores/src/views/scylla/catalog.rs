@@ -499,7 +499,7 @@ async fn create_tables(session: &Session, config: &ScyllaConfig, tables: &[Table
     Ok(())
 }
 
-/// Compares a table with what it should be.
+/// Compares a table with what it should be, and adds columns that it lacks.
 async fn check(session: &Session, config: &ScyllaConfig, table: &Table) -> PortResult<()> {
     let cql = "SELECT column_name, kind, position, type FROM system_schema.columns \
                WHERE keyspace_name = ? AND table_name = ?";
@@ -532,6 +532,15 @@ async fn check(session: &Session, config: &ScyllaConfig, table: &Table) -> PortR
     if found != expected || partitions != table.partition.len() {
         return other(format!("its primary key is ({}) instead of ({})", found.join(", "), expected.join(", ")));
     }
+    let dropped = dropped_columns(session, config, table).await?;
+    if let Some(column) = table.regular.iter().find(|column| dropped.contains(&column.name)) {
+        // The server hides cells whose timestamp is before the drop, whenever they are written, and those of a row of
+        // states are as old as its pane.
+        return other(format!(
+            "its column {} was dropped once, and a server hides older rows of it for good",
+            column.name
+        ));
+    }
     for (column, is_static) in
         table.regular.iter().map(|c| (c, false)).chain(table.partition_wide.iter().map(|c| (c, true)))
     {
@@ -548,6 +557,22 @@ async fn check(session: &Session, config: &ScyllaConfig, table: &Table) -> PortR
         }
     }
     Ok(())
+}
+
+/// Columns that a table had and that were dropped, whether or not they were added again.
+async fn dropped_columns(session: &Session, config: &ScyllaConfig, table: &Table) -> PortResult<HashSet<String>> {
+    let cql = "SELECT column_name FROM system_schema.dropped_columns WHERE keyspace_name = ? AND table_name = ?";
+    let statement = prepare(session, cql.to_owned(), config.page_rows).await?;
+    let mut values = Values::new();
+    values.text(&config.keyspace);
+    values.text(&table.name);
+    let mut names = HashSet::new();
+    select(session, &statement, &values, &mut |cells| {
+        names.extend(CellReader::new(cells).text()?.map(str::to_owned));
+        Ok(())
+    })
+    .await?;
+    Ok(names)
 }
 
 #[cfg(test)]
