@@ -66,7 +66,13 @@ impl Progress {
         list.add_partition_offset(topic, partition as i32, offset).map_err(|e| error::port(what(), e))?;
         let member = if group == self.config.group { self.member.lock().upgrade() } else { None };
         let sent = match member.as_ref().and_then(|member| member.consumer()) {
-            Some(consumer) => commit(&consumer, &list),
+            // The group refuses a member that it has given up, but not one that has joined again and has other
+            // partitions now: it must not set back what whoever has this one commits.
+            Some(consumer) => match consumer.assignment() {
+                Ok(mine) if mine.find_partition(topic, partition as i32).is_none() => Ok(()),
+                Ok(_) => commit(&consumer, &list),
+                Err(error) => Err(error),
+            },
             None => match self.committer(group)? {
                 Some(consumer) => {
                     // Takes in the outcome of earlier ones.
