@@ -152,7 +152,8 @@ class Role(Api):
         except (urllib.error.URLError, OSError, ValueError):
             return {}
         found = {}
-        for shard in status["process"]["shards"]:
+        # One that is starting has no shards to tell of.
+        for shard in (status.get("process") or {}).get("shards") or []:
             name = shard["shard"]
             source, partition = (name["source"], name["partition"]) if isinstance(name, dict) else name.rsplit("/", 1)
             found[source, int(partition)] = shard

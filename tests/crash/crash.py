@@ -93,6 +93,7 @@ class Run:
         self.owed = [kind for kind in faults.WEIGHTS if not args.only or kind in args.only.split(",")]
         self.rng.shuffle(self.owed)
         self.slowest, self.slowest_recovery = 0.0, 0.0
+        self.seconds = Counter()  # of each part of an iteration, for those who want it faster
         for kind in ("speed", "speed", "serve", "serve", "ingest", "batch"):
             self.cluster.add(kind)
 
@@ -148,6 +149,8 @@ class Run:
         done = time.monotonic()
         self.slowest = max(self.slowest, done - began)
         self.slowest_recovery = max(self.slowest_recovery, quiet - sent)
+        self.seconds["sending"] += sent - began
+        self.seconds["settling"] += quiet - sent
         return sent - began, quiet - sent, done - quiet
 
     def targets(self):
@@ -180,10 +183,13 @@ class Run:
 
     def patiently(self, what, call, seconds=60):
         """A request to processes that may have started a moment ago: what they cannot answer yet is asked again."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline = began + seconds
         while True:
             try:
-                return call()
+                found = call()
+                self.seconds[what] += time.monotonic() - began
+                return found
             except (urllib.error.URLError, OSError, ValueError, SystemExit) as error:
                 if time.monotonic() > deadline:
                     detail = error.read()[:500] if isinstance(error, urllib.error.HTTPError) else ""
@@ -199,9 +205,9 @@ class Run:
         serve = self.cluster.of("serve")
         batch = self.cluster.of("batch")[0]
         problems = checks.sent(self.truth, self.least, self.most)
-        found, records = checks.bronze(self.lake, self.truth, {} if whole else self.verified)
+        found, records = self.patiently("Bronze", lambda: checks.bronze(self.lake, self.truth, {} if whole else self.verified))
         problems += found
-        found, letters = checks.dead_letters(self.lake, self.truth, self.broken, {} if whole else self.letters)
+        found, letters = self.patiently("dead letters", lambda: checks.dead_letters(self.lake, self.truth, self.broken, {} if whole else self.letters))
         problems += found
         expected = checks.Expected(self.truth, begin, end, self.compound)
         found, compared = self.patiently("answers before batch", lambda: checks.view(serve[:1], expected, ["speed", "merged"]))
@@ -324,6 +330,7 @@ def summary(run, args, finished, failure, seconds):
     if run.owed:
         print("  not among them: " + ", ".join(sorted(run.owed)))
     print("  " + ", ".join(f"{name} {count}" for name, count in run.totals.items()) + f", late records {run.late()}")
+    print("  seconds: " + ", ".join(f"{what} {spent:.0f}" for what, spent in run.seconds.most_common()))
     print(f"  ended by themselves: {run.cluster.ended or 'none'}")
     print(f"  lost {lost}, duplicated {duplicated}, differences {len(problems)}")
 

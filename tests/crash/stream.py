@@ -12,6 +12,9 @@ import reference
 MINUTE = reference.MINUTE
 START = reference.micros("2024-05-06 00:00:00")
 SPAN = 20 * MINUTE  # event time of a round
+# Rounds follow each other in pairs, and pairs lie apart: a report joins each tweet with the prices of a day before and
+# after it, which over a hundred rounds in a row would be half a billion rows in every batch run.
+APART = 2 * 24 * 60 * MINUTE
 LATE = 25 * MINUTE  # how far back a late record goes at most
 SYMBOLS = ["TSLA", "AAPL", "GOOG", "AMZN", "F", "GE", "NFLX", "MSFT", "INTC", "BABA", "C", "XOM"]
 SENTENCES = [
@@ -29,7 +32,7 @@ class Round:
     """The lines of one round, in chunks as they are sent."""
 
     def __init__(self, seed, number, tweets, prices, chunk):
-        self.number, self.begin = number, START + number * SPAN
+        self.number, self.begin = number, START + number // 2 * APART + number % 2 * SPAN
         self.end = self.begin + SPAN
         self.rng = random.Random(f"{seed}/{number}")
         self.broken = set()
