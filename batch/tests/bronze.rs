@@ -10,6 +10,7 @@ use support::folder::Crash;
 use support::{Lake, SHOP, config, order, plan};
 use tideline_batch::{BatchConfig, BatchError};
 use tideline_common::checkpoint;
+use tideline_common::generation::{Generation, Step};
 use tideline_common::plan::Plan;
 use tideline_common::ports::Objects;
 use tideline_common::position::Shard;
@@ -97,6 +98,20 @@ async fn what_is_not_settled_stays() {
     assert_eq!((report.bronze.joined, report.bronze.written), (4, 1));
     assert_eq!(lake.folder.paths("bronze/orders/0").await[0], chain::joined_path("orders", 0, 0, 8));
     assert_eq!(read(&lake).await, orders(0, 40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replay_has_yet_to_read_stays() {
+    let plan = plan(&SHOP.replace("dedupe = \"id\"", "dedupe = \"id\"\nretain = { bronze = \"90d\" }"));
+    let lake = taken_in(&plan).await;
+    let before = lake.folder.paths("bronze/orders/0").await;
+    lake.folder.put(&Step::Begun.path(Generation(1)), Bytes::new()).await.unwrap();
+    let report = lake.layer_with(&plan, joining()).run().await.unwrap();
+    assert_eq!((report.bronze, report.is_clean()), (tideline_batch::BronzeCounts::default(), true));
+    assert_eq!(lake.folder.paths("bronze/orders/0").await, before);
+    lake.folder.put(&Step::Built.path(Generation(1)), Bytes::new()).await.unwrap();
+    let report = lake.layer_with(&plan, joining()).run().await.unwrap();
+    assert!(report.bronze.joined + report.bronze.dropped > 0, "{:?}", report.bronze);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
