@@ -6,6 +6,12 @@
 //! position that they are "as of": of two for one (shard, key, pane) the one of the higher position counts, so one that
 //! is read again, or late, changes nothing.
 //!
+//! # Volume
+//! A flush appends for each such view the panes that changed since the last one, each once, as it writes them to the
+//! views; and so many records as there are buckets, plus one for each [`RECORD_BYTES`] of panes at most. A topic of one
+//! partition, which is what the speed layer makes, needs one bucket, so a flush is one record as a rule. Nothing is
+//! appended while no records come.
+//!
 //! ```text
 //! record  format 1 | version text | source text | partition varint | position varint
 //!         | highest: 0, or 1 and signed | last appended: the same | rows varint | row*
@@ -26,8 +32,8 @@ use crate::watermark::Watermark;
 const FORMAT: u8 = 1;
 /// Buckets of keys: the most partitions of a topic of changes that can share the work.
 const BUCKETS: u8 = 16;
-/// A record is cut when it has reached this many bytes.
-const RECORD_BYTES: usize = 256 << 10;
+/// A record is cut when its rows have reached this many bytes.
+pub const RECORD_BYTES: usize = 256 << 10;
 
 /// The topic of the changes of a view.
 pub fn topic(view: &str) -> String {
@@ -39,9 +45,9 @@ pub fn wanted(view: &ViewPlan) -> bool {
     !view.top.is_empty()
 }
 
-/// The bucket of a key of a view.
-fn bucket(key: &[u8]) -> u8 {
-    (xxhash_rust::xxh3::xxh3_64(key) % u64::from(BUCKETS)) as u8
+/// The bucket of a key of a view, of `buckets`.
+fn bucket(key: &[u8], buckets: u8) -> u8 {
+    (xxhash_rust::xxh3::xxh3_64(key) % u64::from(buckets)) as u8
 }
 
 /// Which of the records of a change one is.
@@ -69,18 +75,27 @@ pub struct Change {
 }
 
 impl Change {
-    /// The records of this change. A bucket without a row gets a record without rows, so that every partition learns
-    /// of the progress.
+    /// The records of this change, for a topic of any number of partitions. A bucket without a row gets a record without
+    /// rows, so that every partition learns of the progress.
     pub fn encode(&self) -> Vec<NewRecord> {
-        let mut open: Vec<(Vec<u8>, u64)> = vec![(Vec::new(), 0); usize::from(BUCKETS)];
-        let mut written = [false; BUCKETS as usize];
+        self.encode_into(BUCKETS)
+    }
+
+    /// As [`encode`](Self::encode), for a topic of `partitions`: one alone needs no buckets.
+    pub fn encode_for(&self, partitions: usize) -> Vec<NewRecord> {
+        self.encode_into(if partitions == 1 { 1 } else { BUCKETS })
+    }
+
+    fn encode_into(&self, buckets: u8) -> Vec<NewRecord> {
+        let mut open: Vec<(Vec<u8>, u64)> = vec![(Vec::new(), 0); usize::from(buckets)];
+        let mut written = vec![false; usize::from(buckets)];
         let mut cuts: Vec<(u8, Vec<u8>, u64)> = Vec::new();
         let mut cut = |bucket: usize, rows: &mut Vec<u8>, count: &mut u64| {
             cuts.push((bucket as u8, std::mem::take(rows), std::mem::take(count)));
         };
         for row in 0..self.panes.len() {
             let key = self.panes.keys.get(row);
-            let bucket = usize::from(bucket(key));
+            let bucket = usize::from(bucket(key, buckets));
             let (rows, count) = &mut open[bucket];
             write_bytes(key, rows);
             write_signed(self.panes.panes[row].0, rows);
@@ -214,21 +229,51 @@ mod tests {
         Change { version: "1234".to_owned(), shard: Shard::new("s", 3), position: 99, watermark, panes }
     }
 
+    /// So many rows that each of `buckets` is cut: each takes more than 10 bytes.
+    fn more_than_fits(buckets: u8) -> usize {
+        usize::from(buckets) * RECORD_BYTES / 10
+    }
+
     #[test]
     fn records_read_back_by_the_bucket_of_their_keys() {
-        let change = change(200_000);
+        let count = more_than_fits(BUCKETS);
+        let change = change(count);
         let records = change.encode();
-        assert!(records.len() > usize::from(BUCKETS), "cut by size");
+        assert!(records.len() >= 2 * usize::from(BUCKETS), "cut by size: {}", records.len());
         let mut rows = 0;
         for (at, record) in records.iter().enumerate() {
             assert!(record.payload.len() < 2 * RECORD_BYTES);
             let (read, part) = Change::decode_part(&record.payload, &view()).unwrap().unwrap();
             assert_eq!(part, Part { part: at as u64, parts: records.len() as u64 });
             assert_eq!((read.position, &read.shard, read.watermark), (99, &change.shard, change.watermark));
-            assert!(read.panes.keys.iter().all(|key| record.key.as_deref() == Some(&[bucket(key)])));
+            assert!(read.panes.keys.iter().all(|key| record.key.as_deref() == Some(&[bucket(key, BUCKETS)])));
             rows += read.panes.len();
         }
-        assert_eq!(rows, 200_000);
+        assert_eq!(rows, count);
+    }
+
+    #[test]
+    fn a_topic_of_one_partition_gets_as_few_records_as_the_bytes_need() {
+        for rows in [0, 1, 500, more_than_fits(1)] {
+            let change = change(rows);
+            let records = change.encode_for(1);
+            let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
+            assert!(!records.is_empty() && records.len() <= 1 + bytes / RECORD_BYTES, "{}: {bytes}", records.len());
+            let mut panes = StateBatch::new(&view().fields);
+            for (at, record) in records.iter().enumerate() {
+                let (read, part) = Change::decode_part(&record.payload, &view()).unwrap().unwrap();
+                assert_eq!(part, Part { part: at as u64, parts: records.len() as u64 });
+                for row in 0..read.panes.len() {
+                    let mut states = Vec::new();
+                    read.panes.write_states(row, &mut states);
+                    let (key, pane) = (read.panes.keys.get(row), read.panes.panes[row]);
+                    panes.read_states(key, pane, &mut Reader::new(&states)).unwrap();
+                }
+            }
+            assert_eq!(panes, change.panes);
+        }
+        assert!(change(more_than_fits(1)).encode_for(1).len() > 1, "cut by size");
+        assert_eq!(change(1).encode_for(2), change(1).encode(), "of several each is told of the progress");
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! checkpoint, as views and Bronze are: while some are missing there is none, so that a replay makes them again. A topic
 //! that cannot be written holds up nothing else. What waits is bounded; beyond the bound it is given up, and when the
 //! topic works again the shard starts again from its checkpoint, which makes all that is missing anew.
+//!
+//! How many records a flush is: see [`tideline_common::changes`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -33,6 +36,8 @@ struct Waiting {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Changes {
+    /// Partitions of the topics, as far as they are known.
+    partitions: Arc<BTreeMap<String, usize>>,
     sender: mpsc::UnboundedSender<Waiting>,
     shared: Arc<Shared>,
     appended: watch::Receiver<Offset>,
@@ -49,16 +54,33 @@ struct Shared {
 
 impl Changes {
     /// For a shard that stands at `position`; `None` when nobody wants its changes.
-    pub(crate) fn start(context: &Arc<Context>, position: Offset) -> Option<Self> {
-        if context.program.views.iter().all(|view| view.changes.is_none()) {
+    pub(crate) async fn start(context: &Arc<Context>, position: Offset) -> Option<Self> {
+        let topics: Vec<&String> = context.program.views.iter().filter_map(|view| view.changes.as_ref()).collect();
+        if topics.is_empty() {
             return None;
+        }
+        let mut partitions = BTreeMap::new();
+        for topic in topics {
+            match context.ports.log.topic(topic).await {
+                Ok(info) => {
+                    partitions.insert(topic.clone(), info.partitions.len());
+                }
+                // Nothing waits for it: records are made for any number then.
+                Err(error) => tracing::debug!(shard = %context.shard, topic, %error, "partitions are not known"),
+            }
         }
         // Bounded by bytes, see `add`.
         let (sender, waiting) = mpsc::unbounded_channel();
         let (told, appended) = watch::channel(position);
         let shared = Arc::new(Shared::default());
         let task = append(Arc::clone(context), Arc::clone(&shared), waiting, told);
-        Some(Self { sender, shared, appended, _task: AbortOnDropHandle::new(tokio::spawn(task)) })
+        Some(Self {
+            partitions: Arc::new(partitions),
+            sender,
+            shared,
+            appended,
+            _task: AbortOnDropHandle::new(tokio::spawn(task)),
+        })
     }
 
     /// Takes in what a flush has written.
@@ -75,8 +97,8 @@ impl Changes {
             return Ok(());
         }
         let position = flush.progress.position;
-        let of = Arc::clone(context);
-        let mut waiting = compute(move || encode(&of, flush, watermark)).await?;
+        let (of, partitions) = (Arc::clone(context), Arc::clone(&self.partitions));
+        let mut waiting = compute(move || encode(&of, &partitions, flush, watermark)).await?;
         let before = self.shared.bytes.fetch_add(waiting.bytes, Ordering::SeqCst);
         let bytes = before + waiting.bytes;
         // One flush alone is never too much.
@@ -113,7 +135,7 @@ pub(crate) async fn again(changes: Option<&mut Changes>) -> SpeedError {
         .into()
 }
 
-fn encode(context: &Context, flush: Flush, watermark: Watermark) -> Waiting {
+fn encode(context: &Context, partitions: &BTreeMap<String, usize>, flush: Flush, watermark: Watermark) -> Waiting {
     let Flush { shard, mut panes, progress, .. } = flush;
     let position = progress.position;
     let (mut batches, mut bytes) = (Vec::new(), 0);
@@ -124,7 +146,8 @@ fn encode(context: &Context, flush: Flush, watermark: Watermark) -> Waiting {
         // Also without a pane: who reads them learns how far the shard has come.
         let panes = flushed.map_or_else(empty, |flushed| std::mem::replace(&mut flushed.panes, empty()));
         let version = view.schema.version.clone();
-        let records = Change { version, shard: shard.clone(), position, watermark, panes }.encode();
+        let change = Change { version, shard: shard.clone(), position, watermark, panes };
+        let records = partitions.get(topic).map_or_else(|| change.encode(), |count| change.encode_for(*count));
         bytes += records.iter().map(|record| record.payload.len() + 96).sum::<usize>();
         batches.push((topic.clone(), records));
     }

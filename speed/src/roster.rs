@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tideline_common::ports::{Handover, TopicPartition};
@@ -55,6 +56,8 @@ struct Running {
 #[derive(Debug)]
 struct Ending {
     shards: Vec<(Shard, Arc<StatusCell>, AbortHandle)>,
+    /// Whether all of them have ended: known before anyone is told that they have.
+    ended: Arc<AtomicBool>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -156,14 +159,18 @@ impl Roster {
                 tasks.push(task);
             }
         }
+        let over = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&over);
         let ended = async move {
             for task in tasks {
                 ended(task).await;
             }
+            tell.store(true, Ordering::Release);
             drop(handover);
         };
         shards.ending.retain(|ending| !ending.task.is_finished());
-        shards.ending.push(Ending { shards: told, task: AbortOnDropHandle::new(tokio::spawn(ended)) });
+        let task = AbortOnDropHandle::new(tokio::spawn(ended));
+        shards.ending.push(Ending { shards: told, ended: over, task });
     }
 
     /// Drops the shards behind `partitions` where they stand.
@@ -225,7 +232,7 @@ impl Roster {
     pub(crate) fn status(&self) -> Vec<ShardStatus> {
         let shards = self.shards.lock();
         let mut all: BTreeMap<Shard, ShardStatus> = BTreeMap::new();
-        for ending in shards.ending.iter().filter(|ending| !ending.task.is_finished()) {
+        for ending in shards.ending.iter().filter(|ending| !ending.ended.load(Ordering::Acquire)) {
             all.extend(ending.shards.iter().map(|(shard, status, _)| (shard.clone(), status.get())));
         }
         all.extend(shards.working.iter().map(|(shard, running)| (shard.clone(), running.status.get())));

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use support::faults::Faults;
 use support::plan::plan;
 use support::{Outcome, World, config, payloads};
+use tideline_common::changes;
 use tideline_common::time::Span;
-use tideline_speed::{CHECKPOINTS, ShardCondition, SpeedConfig, SpeedError, SpeedLayer, dead_letter};
+use tideline_speed::{ShardCondition, SpeedConfig, SpeedError, SpeedLayer, dead_letter};
 
 async fn reference(payloads: &[Bytes]) -> Outcome {
     let world = World::with(payloads);
@@ -24,6 +25,7 @@ async fn full(what: &'static str, holds_at_most: u64) {
     let all = payloads(400, 21);
     let world = World::with(&[]);
     let process = world.start(&plan(1), config(), &Faults::none()).await;
+    process.ready().await;
     process.faults.full(Some(what));
     world.push(0, &all);
     process.until("paused", |statuses| statuses[0].condition == ShardCondition::Paused).await;
@@ -55,13 +57,15 @@ async fn full_views_stop_reading_and_lose_nothing() {
 async fn views_that_cannot_be_synced_hold_back_checkpoints() {
     let all = payloads(100, 23);
     let world = World::with(&all[..50]);
-    let process = world.start(&plan(1), config(), &Faults::none()).await;
-    process.faults.full(Some("views sync"));
+    let faults = Faults::none();
+    faults.full(Some("views sync"));
+    let process = world.start(&plan(1), config(), &faults).await;
     process.until("paused", |statuses| statuses[0].condition == ShardCondition::Paused).await;
     world.push(0, &all[50..]);
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    let tried = faults.calls("views sync");
+    process.until("tried again and again", |_| faults.calls("views sync") > tried + 10).await;
     // Were there a checkpoint, a crash would lose what it stands for.
-    assert!(world.objects.paths(CHECKPOINTS).is_empty());
+    assert!(world.checkpoints().is_empty());
     drop(process);
     world.views.crash();
     world.run(&plan(1), config()).await;
@@ -124,10 +128,12 @@ async fn an_end_is_in_order_and_bounded() {
     assert_eq!(world.outcome(1), reference(&all).await);
 
     // A lake that does not work any more does not hold up the end for longer than was said.
-    let world = World::with(&all);
+    let world = World::with(&[]);
     let hurried = SpeedConfig { shutdown_timeout: Span::from_millis(50), ..config() };
     let process = world.start(&plan(1), hurried, &Faults::none()).await;
+    process.ready().await;
     process.faults.full(Some("objects put"));
+    world.push(0, &all);
     process.until("paused", |statuses| statuses[0].condition == ShardCondition::Paused).await;
     let status = process.end().await.remove(0);
     assert_eq!(status.condition, ShardCondition::Stopped);
@@ -205,13 +211,14 @@ async fn changes_that_cannot_be_appended_hold_back_checkpoints_only() {
 async fn changes_that_were_given_up_are_made_again() {
     let all = payloads(200, 25);
     let world = World::with(&all[..20]);
-    let little = SpeedConfig { max_change_bytes: 10_000, ..config() };
+    // Two flushes are more.
+    let little = SpeedConfig { max_change_bytes: 100, ..config() };
     let process = world.start(&plan(1), little, &Faults::none()).await;
     process.handle.seal().await.unwrap();
     process.faults.full(Some("log append"));
-    for part in all[20..].chunks(20) {
+    for (at, part) in all[20..].chunks(60).enumerate() {
         world.push(0, part);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        process.until("flushed", |s| s[0].flushed == 80 + 60 * at as u64).await;
     }
     process.until("in Bronze", |s| s[0].bronze == 200).await;
     process.faults.full(None);
@@ -219,4 +226,27 @@ async fn changes_that_were_given_up_are_made_again() {
     process.end().await;
     assert_eq!(world.outcome(1), reference(&all).await);
     world.check_changes(&plan(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_appends_one_record_of_changes() {
+    let all = payloads(300, 26);
+    // To a topic of several partitions a record for each bucket of keys, so that each partition learns of the progress.
+    for (partitions, records) in [(1, 1), (4, 16)] {
+        let world = World::with(&all[..100]);
+        let topic = changes::topic(support::plan::CHANGING);
+        world.log.create(&topic, partitions);
+        let process = world.start(&plan(1), config(), &Faults::none()).await;
+        for part in all[100..].chunks(50) {
+            process.handle.seal().await.unwrap();
+            world.push(0, part);
+        }
+        process.handle.seal().await.unwrap();
+        let (faults, status) = (process.faults.clone(), process.end().await.remove(0));
+        // All of them have been appended: a checkpoint waits for that.
+        assert_eq!((status.position, status.checkpoint, status.restarts), (300, Some(300), 0));
+        let (flushes, appends) = (faults.calls("views write"), faults.calls("log append"));
+        assert_eq!((appends, world.log.payloads(&topic, 0).len()), (flushes, flushes * records));
+        world.check_changes(&plan(1));
+    }
 }

@@ -5,12 +5,12 @@
 mod support;
 
 use bytes::Bytes;
-use support::faults::Faults;
+use support::faults::{Act, Faults, When};
 use support::plan::plan;
 use support::{Outcome, TOPIC, World, config, payloads};
 use tideline_common::plan::Start;
 use tideline_common::time::{Span, Timestamp};
-use tideline_speed::{CHECKPOINTS, ShardCondition, SpeedConfig, SpeedError};
+use tideline_speed::{ShardCondition, SpeedConfig, SpeedError};
 
 async fn reference(payloads: &[Bytes]) -> Outcome {
     let world = World::with(payloads);
@@ -20,19 +20,28 @@ async fn reference(payloads: &[Bytes]) -> Outcome {
 
 /// A world that has taken in `payloads` in several runs, so that there are several checkpoints.
 async fn taken_in(payloads: &[Bytes], runs: usize) -> World {
+    taken_in_by(payloads, runs, config()).await
+}
+
+async fn taken_in_by(payloads: &[Bytes], runs: usize, config: SpeedConfig) -> World {
     let world = World::with(&[]);
     for part in payloads.chunks(payloads.len().div_ceil(runs)) {
         world.push(0, part);
-        world.run(&plan(1), config()).await;
+        world.run(&plan(1), config.clone()).await;
     }
     world
+}
+
+/// Makes a file of Bronze of every five records.
+fn small_files() -> SpeedConfig {
+    SpeedConfig { max_batch_records: 5, max_bronze_bytes: 400, ..config() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_checkpoint_is_passed_over() {
     let all = payloads(120, 1);
     let world = taken_in(&all[..100], 5).await;
-    let checkpoints = world.objects.paths(CHECKPOINTS);
+    let checkpoints = world.checkpoints();
     assert_eq!(checkpoints.len(), 3, "the newest three are kept: {checkpoints:?}");
     let cut = world.objects.read(&checkpoints[2]);
     world.objects.write(&checkpoints[2], cut.slice(..cut.len() / 2));
@@ -49,7 +58,7 @@ async fn a_damaged_checkpoint_is_passed_over() {
     assert_eq!((status.position, status.records), (120, 120));
     assert_eq!(world.outcome(1), reference(&all).await);
     // With all of them damaged, everything comes from Bronze.
-    for path in world.objects.paths(CHECKPOINTS) {
+    for path in world.checkpoints() {
         world.objects.write(&path, Bytes::from_static(b"TIDECKPT nonsense"));
     }
     world.log.expire_before(TOPIC, 0, 120);
@@ -67,7 +76,7 @@ async fn a_checkpoint_of_the_first_format_is_read() {
     let fixture = Bytes::from_static(include_bytes!("fixtures/checkpoint-v1.ckpt"));
     let all = payloads(60, 7);
     let world = taken_in(&all[..30], 1).await;
-    let path = world.objects.paths(CHECKPOINTS).remove(0);
+    let path = world.checkpoints().pop().unwrap();
     assert!(path.ends_with("00000000000000000030-883deab9b1ffc38a.ckpt"), "{path}");
     world.objects.write(&path, fixture);
     world.push(0, &all[30..]);
@@ -80,7 +89,7 @@ async fn a_checkpoint_of_the_first_format_is_read() {
 async fn bronze_replaces_a_log_that_has_expired() {
     let all = payloads(150, 2);
     let world = taken_in(&all[..130], 4).await;
-    for path in world.objects.paths(CHECKPOINTS) {
+    for path in world.checkpoints() {
         world.objects.remove(&path);
     }
     world.views.wipe();
@@ -166,6 +175,7 @@ async fn another_plan_starts_from_the_beginning_of_bronze() {
     let world = taken_in(&all[..100], 3).await;
     world.log.expire_before(TOPIC, 0, 100);
     world.push(0, &all[100..]);
+    let of_the_old_plan = world.checkpoints();
     let mut changed = plan(1);
     changed.views[0].version = "fedcba9876543210".to_owned();
     let status = world.run(&changed, config()).await.remove(0);
@@ -180,7 +190,8 @@ async fn another_plan_starts_from_the_beginning_of_bronze() {
     assert_eq!(of(&outcome, "tumbling@0123456789abcdef"), of(&expected, "tumbling@0123456789abcdef"));
     assert_eq!((&outcome.bronze, &outcome.dead), (&expected.bronze, &expected.dead));
     // Overtaken checkpoints of the old plan are gone; the old plan is then made from Bronze again.
-    assert_eq!(world.objects.paths(CHECKPOINTS).len().min(4), world.objects.paths(CHECKPOINTS).len());
+    let checkpoints = world.checkpoints();
+    assert!(!checkpoints.is_empty() && checkpoints.iter().all(|path| !of_the_old_plan.contains(path)));
     let status = world.run(&plan(1), config()).await.remove(0);
     assert_eq!((status.position, status.records), (110, 110));
 }
@@ -203,9 +214,11 @@ async fn latest_means_the_first_start() {
 
 /// A process whose first file waits while another one writes the chain.
 async fn overtaken(all: &[Bytes], other: SpeedConfig, read_before: usize) {
-    let world = World::with(&all[..read_before]);
+    let world = World::with(&[]);
     let process = world.start(&plan(1), config(), &Faults::none()).await;
+    process.ready().await;
     process.faults.full(Some("objects put"));
+    world.push(0, &all[..read_before]);
     let some = read_before.min(20) as u64;
     process.until("waiting for Bronze", |s| s[0].condition == ShardCondition::Paused && s[0].position >= some).await;
     world.push(0, &all[read_before..]);
@@ -257,4 +270,105 @@ async fn watermarks_and_what_the_log_must_keep_are_known() {
     assert_eq!(keep[&(TOPIC.to_owned(), 1)], 1);
     let status = &process.handle.status()[0];
     assert_eq!((status.lag(), status.log_end, status.bronze, status.flushed), (0, 2, 2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_winner_that_is_joined_before_it_is_read_is_adopted() {
+    let all = payloads(100, 10);
+    let world = World::with(&[]);
+    let process = world.start(&plan(1), config(), &Faults::none()).await;
+    process.ready().await;
+    process.faults.full(Some("objects put"));
+    world.push(0, &all[..20]);
+    process.until("waiting for Bronze", |s| s[0].condition == ShardCondition::Paused && s[0].position == 20).await;
+    // Another one writes the chain meanwhile, in files of other lengths.
+    let other = small_files();
+    for part in all[20..80].chunks(15) {
+        world.push(0, part);
+        world.run(&plan(1), other.clone()).await;
+    }
+    process.faults.next("objects get", When::Before, Act::Pause);
+    process.faults.full(None);
+    process.faults.paused().await;
+    assert!(world.join(0, 0, 1_000) > 1);
+    process.faults.resume();
+    world.push(0, &all[80..]);
+    process.handle.seal().await.unwrap();
+    let status = process.end().await.remove(0);
+    assert_eq!((status.position, status.restarts), (100, 0));
+    assert!(world.objects.missed() > 0, "the winner's file was gone when it was read");
+    assert_eq!(world.outcome(1).with_letters_once(), reference(&all).await);
+    world.check_changes(&plan(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_bronze_is_replayed() {
+    let all = payloads(140, 12);
+    let expected = reference(&all).await;
+    let origin = taken_in_by(&all[..120], 6, small_files()).await;
+    origin.log.expire_before(TOPIC, 0, 120);
+    let newest = origin.checkpoints()[1..].to_vec();
+    // All of them in one, in two, in two with a plain one between them, and some of them only.
+    for ranges in [&[(0, 1_000)][..], &[(0, 50), (50, 1_000)], &[(0, 40), (60, 1_000)], &[(20, 80)]] {
+        // Without the views everything is replayed; with the oldest checkpoint, which may stand at the end of a file that
+        // is part of a joined one, what comes after it.
+        for (views, checkpoints) in [(false, true), (false, false), (true, false)] {
+            let world = origin.copy();
+            let joined = ranges.iter().map(|(from, to)| world.join(0, *from, *to)).sum::<usize>();
+            assert!(joined > ranges.len(), "{ranges:?}: {joined}");
+            if !views {
+                world.views.wipe();
+            }
+            if !checkpoints {
+                newest.iter().for_each(|path| world.objects.remove(path));
+            }
+            world.push(0, &all[120..]);
+            let status = world.run(&plan(1), config()).await.remove(0);
+            assert_eq!((status.position, status.records, status.restarts), (140, 140, 0));
+            assert_eq!(world.outcome(1), expected, "{ranges:?}, views: {views}, checkpoints: {checkpoints}");
+            world.check_changes(&plan(1));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_vanish_below_a_reader_are_looked_for_again() {
+    let all = payloads(140, 12);
+    let expected = reference(&all).await;
+    let origin = taken_in_by(&all[..120], 6, small_files()).await;
+    origin.log.expire_before(TOPIC, 0, 120);
+    // Everything is replayed, and nothing but Bronze has it.
+    origin.views.wipe();
+    let mut vanished = 0;
+    for name in ["objects list", "objects list_after", "objects get"] {
+        let mut pauses = 0;
+        for call in 0.. {
+            let mut reached = false;
+            for when in [When::Before, When::After] {
+                let (world, faults) = (origin.copy(), Faults::at(name, call, when, Act::Pause));
+                let process = world.start(&plan(1), config(), &faults).await;
+                tokio::select! {
+                    biased;
+                    () = faults.paused() => {
+                        assert!(world.join(0, 0, 50) > 1 && world.join(0, 50, 1_000) > 1);
+                        pauses += 1;
+                    }
+                    () = process.ready() => {}
+                }
+                faults.resume();
+                world.push(0, &all[120..]);
+                process.handle.seal().await.unwrap();
+                let status = process.end().await.remove(0);
+                assert_eq!((status.position, status.records, status.restarts), (140, 140, 0));
+                assert_eq!(world.outcome(1), expected, "{when:?} call {call} of {name}");
+                vanished += world.objects.missed();
+                reached |= faults.calls(name) > call;
+            }
+            if !reached {
+                break;
+            }
+        }
+        assert!(pauses > 0, "{name}");
+    }
+    assert!(vanished > 0, "no file was gone when it was to be read");
 }

@@ -14,8 +14,9 @@ use support::faults::{Act, Faults, When};
 use support::membership::{Released, Script};
 use support::plan::plan;
 use support::{Outcome, Process, TOPIC, World, config, payloads};
+use tideline_common::checkpoint;
 use tideline_common::time::Span;
-use tideline_speed::{CHECKPOINTS, ShardCondition, SpeedConfig};
+use tideline_speed::{ShardCondition, SpeedConfig};
 
 fn partition(partition: u32) -> (String, u32) {
     (TOPIC.to_owned(), partition)
@@ -136,9 +137,21 @@ const STEPS: [&str; 11] = [
     "views progress",
 ];
 
+/// What a zombie meets.
+#[derive(Clone, Copy, Debug)]
+struct Meets {
+    /// Whether records had been taken in before it began: it begins with a checkpoint then.
+    checkpoint: bool,
+    /// Whether Bronze is joined while it stands still.
+    joined: bool,
+}
+
 /// A process that stands still somewhere, and goes on after another one has taken over and gone on: it was never told.
-async fn with_zombie(all: &[Bytes], faults: &Arc<Faults>) -> (Outcome, bool) {
+async fn with_zombie(all: &[Bytes], faults: &Arc<Faults>, meets: Meets) -> (Outcome, bool) {
     let world = World::with(&all[..20]);
+    if meets.checkpoint {
+        world.run(&plan(1), config()).await;
+    }
     let zombie = Member::start(&world, 1, config(), faults, &[0]).await;
     let mut fed = 20;
     let feed = async {
@@ -159,8 +172,22 @@ async fn with_zombie(all: &[Bytes], faults: &Arc<Faults>) -> (Outcome, bool) {
     let other = SpeedConfig { max_batch_records: 5, max_bronze_bytes: 900, ..config() };
     let heir = Member::start(&world, 1, other, &Faults::none(), &[0]).await;
     heir.reaches(0, 85).await;
+    if meets.joined {
+        // Old checkpoints go when there are newer ones.
+        let behind = |path: &String| checkpoint::position_of(path).is_some_and(|position| position < 80);
+        for next in 85..95 {
+            world.push(0, &all[next..=next]);
+            let there = |s: &[tideline_speed::ShardStatus]| s[0].checkpoint == Some(next as u64 + 1);
+            heir.process.until("checkpointed", there).await;
+            if !world.checkpoints().iter().any(behind) {
+                break;
+            }
+        }
+        assert!(world.join(0, 0, 1_000) > 1);
+    }
     faults.resume();
-    world.push(0, &all[85..]);
+    let next = world.log.payloads(TOPIC, 0).len();
+    world.push(0, &all[next..]);
     heir.process.handle.seal().await.unwrap();
     zombie.process.handle.seal().await.unwrap();
     let (a, b) = tokio::join!(zombie.process.end(), heir.process.end());
@@ -170,30 +197,47 @@ async fn with_zombie(all: &[Bytes], faults: &Arc<Faults>) -> (Outcome, bool) {
     // And who comes after them finds one truth.
     world.run(&plan(1), config()).await;
     assert_eq!(world.outcome(1), outcome);
+    let outcome = if meets.joined { outcome.with_letters_once() } else { outcome };
     (outcome, paused)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_that_wakes_up_anywhere_does_no_harm() {
+/// Lets a zombie stand still before and after the calls of `steps`, up to `most` of each.
+async fn zombies(steps: &[&'static str], most: usize, meets: &[Meets]) {
     let all = payloads(100, 7);
     let expected = reference(std::slice::from_ref(&all)).await;
-    for name in STEPS {
+    for &name in steps {
         let mut pauses = 0;
-        for call in 0.. {
-            let mut reached = false;
-            for when in [When::Before, When::After] {
-                let faults = Faults::at(name, call, when, Act::Pause);
-                let (outcome, paused) = with_zombie(&all, &faults).await;
-                assert_eq!(outcome, expected, "{when:?} call {call} of {name}");
-                reached |= faults.calls(name) > call;
-                pauses += usize::from(paused);
-            }
-            if !reached || call > 12 {
-                break;
+        for meets in meets {
+            for call in 0..most {
+                let mut reached = false;
+                for when in [When::Before, When::After] {
+                    let faults = Faults::at(name, call, when, Act::Pause);
+                    let (outcome, paused) = with_zombie(&all, &faults, *meets).await;
+                    assert_eq!(outcome, expected, "{when:?} call {call} of {name}, {meets:?}");
+                    reached |= faults.calls(name) > call;
+                    pauses += usize::from(paused);
+                }
+                if !reached {
+                    break;
+                }
             }
         }
         assert!(pauses > 0, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_that_wakes_up_anywhere_does_no_harm() {
+    let begun = Meets { checkpoint: true, joined: false };
+    zombies(&STEPS, 14, &[begun]).await;
+    // Where it begins is settled while it does.
+    zombies(&["objects list", "objects put_if_absent", "log read"], 3, &[Meets { checkpoint: false, ..begun }]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_whose_files_were_joined_does_no_harm() {
+    let steps = ["objects list", "objects list_after", "objects get", "objects put_if_absent", "objects delete"];
+    zombies(&steps, 8, &[Meets { checkpoint: true, joined: true }]).await;
 }
 
 /// A partition goes from one process to another, with a fault in the one that gives or in the one that takes.
@@ -294,13 +338,15 @@ async fn a_partition_that_comes_back_waits_for_its_old_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handover_is_bounded() {
     let all = payloads(80, 4);
-    let world = World::with(&all[..40]);
+    let world = World::with(&[]);
     let hurried = SpeedConfig { handover_timeout: Span::from_millis(50), ..config() };
     let member = Member::start(&world, 1, hurried, &Faults::none(), &[0]).await;
+    member.process.ready().await;
     member.process.faults.full(Some("objects put"));
+    world.push(0, &all[..40]);
     member.process.until("stuck", |s| s.first().is_some_and(|s| s.condition == ShardCondition::Paused)).await;
     member.revoke(0).await.unwrap();
-    assert!(world.objects.paths(CHECKPOINTS).iter().all(|path| path.ends_with("/start")));
+    assert!(world.checkpoints().is_empty());
     world.push(0, &all[40..]);
     world.run(&plan(1), config()).await;
     assert_eq!(world.outcome(1), reference(&[all]).await);

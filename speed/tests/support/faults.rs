@@ -56,6 +56,13 @@ impl Faults {
         Arc::new(faults)
     }
 
+    /// `act` at the next call of this name.
+    pub fn next(&self, name: &'static str, when: When, act: Act) {
+        let mut state = self.state.lock();
+        let call = state.calls.get(name).copied().unwrap_or(0);
+        state.at = Some((name, call, when, act));
+    }
+
     /// Calls whose name begins with `prefix` find the disk full; `None`: there is room again.
     pub fn full(&self, prefix: Option<&'static str>) {
         self.state.lock().full = prefix;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::faults::Faults;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Part {
     first: Offset,
     records: Vec<Record>,
@@ -34,6 +34,10 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
+    pub fn copy(&self) -> Self {
+        Self { topics: Mutex::new(self.topics.lock().clone()), came: Notify::new() }
+    }
+
     pub fn create(&self, topic: &str, partitions: u32) {
         let mut topics = self.topics.lock();
         topics.entry(topic.to_owned()).or_insert_with(|| (0..partitions).map(|_| Part::default()).collect());

@@ -14,13 +14,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tideline_common::changes::{self, Change};
+use tideline_common::checkpoint;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{ManualClock, ViewSchema};
-use tideline_common::position::Shard;
+use tideline_common::position::{Offset, Shard};
 use tideline_common::record::Record;
 use tideline_common::time::{Span, Timestamp};
-use tideline_speed::{ShardStatus, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts, dead_letter};
+use tideline_speed::{
+    CHECKPOINTS, ShardCondition, ShardStatus, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts, dead_letter,
+};
 use tideline_transform::bronze;
+use tideline_transform::bronze::chain::{self, ChainFile, Step, Walk};
+use tideline_transform::bronze::stretch::Stretch;
 use tokio_util::sync::CancellationToken;
 
 use faults::Faults;
@@ -73,6 +78,15 @@ impl World {
         world.log.create(TOPIC, 1);
         world.push(0, payloads);
         world
+    }
+
+    /// Another world that holds the same.
+    pub fn copy(&self) -> Self {
+        Self {
+            log: Arc::new(self.log.copy()),
+            objects: Arc::new(self.objects.copy()),
+            views: Arc::new(self.views.copy()),
+        }
     }
 
     pub fn push(&self, partition: u32, payloads: &[Bytes]) {
@@ -157,18 +171,72 @@ impl World {
         assert_eq!(positions, progress.collect());
     }
 
-    /// Records of the Bronze chain, which has neither a hole nor an overlap.
+    /// Checkpoints, oldest first. Other objects lie beside them.
+    pub fn checkpoints(&self) -> Vec<String> {
+        let mut paths = self.objects.paths(CHECKPOINTS);
+        paths.retain(|path| checkpoint::position_of(path).is_some());
+        paths
+    }
+
+    /// Files of the Bronze chain, as a reader takes them.
+    pub fn files(&self, partition: u32) -> Vec<ChainFile> {
+        let paths = self.objects.paths(&format!("bronze/{SOURCE}/{partition}/"));
+        let mut files: Vec<_> = paths.iter().map(|path| chain::parse(SOURCE, path, 1).unwrap().1).collect();
+        chain::sort(&mut files);
+        files
+    }
+
+    /// Records of the Bronze chain, which has no hole. Unless some of its files were joined, it has no overlap either;
+    /// what overlaps is the same.
     pub fn bronze(&self, partition: u32) -> Vec<Record> {
-        let mut expected = None;
-        let mut records = Vec::new();
-        for path in self.objects.paths(&format!("bronze/{SOURCE}/{partition}/")) {
-            let file = bronze::decode(self.objects.read(&path)).unwrap();
-            let first = path.rsplit_once('/').unwrap().1.strip_suffix(".parquet").unwrap().parse().unwrap();
-            assert_eq!(expected.unwrap_or(first), first, "{path} joins the file before it");
-            expected = Some(file.next);
-            records.extend(file.records);
+        let files = self.files(partition);
+        let joined = files.iter().any(|file| file.next.is_some());
+        let mut records: BTreeMap<Offset, Record> = BTreeMap::new();
+        let mut walk = Walk::new(files.clone(), files.first().map_or(0, |file| file.first));
+        loop {
+            match walk.step() {
+                Step::Read(file) => {
+                    assert!(joined || file.first == walk.reached(), "{} joins the file before it", file.path);
+                    let content = bronze::decode(self.objects.read(&file.path)).unwrap();
+                    walk.read(content.next);
+                    for record in content.records {
+                        let known = records.entry(record.offset).or_insert_with(|| record.clone());
+                        assert_eq!(*known, record, "{}", file.path);
+                    }
+                }
+                Step::Gap { expected, found } => panic!("nothing from {expected} to {found}: {files:?}"),
+                Step::End => return records.into_values().collect(),
+            }
         }
-        records
+    }
+
+    /// Joins the neighbours among the files of `[from, to)` that the batch layer might join: those that end at the oldest
+    /// checkpoint or before, except the newest of the chain. Answers how many are gone.
+    pub fn join(&self, partition: u32, from: Offset, to: Offset) -> usize {
+        let oldest = self.checkpoints().iter().filter_map(|path| checkpoint::position_of(path)).min().unwrap_or(0);
+        let mut files = self.files(partition);
+        files.pop();
+        let mut joined: Option<Stretch> = None;
+        let mut members = Vec::new();
+        for file in files {
+            let stretch = Stretch::read(file.first, self.objects.read(&file.path)).unwrap();
+            if stretch.first < from || stretch.next > to.min(oldest) {
+                continue;
+            }
+            match &mut joined {
+                None => joined = Some(stretch),
+                Some(joined) => joined.append(stretch).unwrap(),
+            }
+            members.push(file.path);
+        }
+        let Some(joined) = joined.filter(|_| members.len() > 1) else { return 0 };
+        let path = chain::joined_path(SOURCE, partition, joined.first, joined.next);
+        self.objects.write(&path, joined.encode(SOURCE, partition).unwrap());
+        members.retain(|member| *member != path);
+        for member in &members {
+            self.objects.remove(member);
+        }
+        members.len()
     }
 }
 
@@ -181,12 +249,28 @@ pub struct Outcome {
     pub dead: Vec<(u32, u64, String, Bytes, Option<Bytes>)>,
 }
 
+impl Outcome {
+    /// Each dead letter once: those of a file that was written again, by a writer that had been paused for long, may be
+    /// there twice. Who lists them sees each once.
+    pub fn with_letters_once(mut self) -> Self {
+        self.dead.sort_by_key(|letter| (letter.0, letter.1));
+        self.dead.dedup();
+        self
+    }
+}
+
 impl Process {
     /// Stops in order.
     pub async fn end(self) -> Vec<ShardStatus> {
         self.stop.cancel();
         self.handle.join().await;
         self.handle.status()
+    }
+
+    /// Waits until all shards have begun: what comes now they read from the log.
+    pub async fn ready(&self) {
+        let running = |status: &ShardStatus| status.condition == ShardCondition::Running;
+        self.until("ready", |statuses| !statuses.is_empty() && statuses.iter().all(running)).await;
     }
 
     /// Waits until a condition holds.

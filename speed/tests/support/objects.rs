@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,11 +11,20 @@ use tideline_common::ports::{Created, Location, ObjectInfo, Objects, PortError, 
 
 use super::faults::Faults;
 
-/// See the module.
+/// The objects, and how often one was asked for that is not there.
 #[derive(Debug, Default)]
-pub struct MemoryObjects(Mutex<BTreeMap<String, Bytes>>);
+pub struct MemoryObjects(Mutex<BTreeMap<String, Bytes>>, AtomicUsize);
 
 impl MemoryObjects {
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(self.0.lock().clone()), AtomicUsize::new(0))
+    }
+
+    /// How often an object was asked for that is not there.
+    pub fn missed(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
+    }
+
     pub fn paths(&self, prefix: &str) -> Vec<String> {
         self.0.lock().keys().filter(|path| path.starts_with(prefix)).cloned().collect()
     }
@@ -49,7 +59,10 @@ impl Objects for FaultyObjects {
     async fn get(&self, path: &str) -> PortResult<Bytes> {
         let work = async {
             let found = self.0.0.lock().get(path).cloned();
-            found.ok_or_else(|| PortError::NotFound { what: path.to_owned() })
+            found.ok_or_else(|| {
+                self.0.1.fetch_add(1, Ordering::SeqCst);
+                PortError::NotFound { what: path.to_owned() }
+            })
         };
         self.1.call("objects get", work).await
     }

@@ -45,6 +45,11 @@ pub struct MemoryViews {
 }
 
 impl MemoryViews {
+    pub fn copy(&self) -> Self {
+        let (visible, durable) = (self.visible.lock().clone(), self.durable.lock().clone());
+        Self { visible: Mutex::new(visible), durable: Mutex::new(durable) }
+    }
+
     /// Loses what was not synced.
     pub fn crash(&self) {
         *self.visible.lock() = self.durable.lock().clone();
