@@ -71,14 +71,14 @@ if wants librdkafka; then
 fi
 if wants tideline; then
   note "Tideline, embedded stores"
-  for _ in 1 2 3; do "$python" "$here/tideline.py" "$binary" "$here/tideline-a.toml" --brokers "$brokers" --records "$records" | add tideline A; done
-  for _ in 1 2; do "$python" "$here/tideline.py" "$binary" "$here/tideline-vader.toml" --brokers "$brokers" --records "$records" | add tideline VADER; done
+  for _ in 1 2 3; do "$python" "$here/tideline.py" "$binary" "$here/tideline-a.toml" --brokers "$brokers" --records "$records" --file "$tweets" | add tideline A; done
+  for _ in 1 2; do "$python" "$here/tideline.py" "$binary" "$here/tideline-vader.toml" --brokers "$brokers" --records "$records" --file "$tweets" | add tideline VADER; done
 fi
 if wants servers; then
   if command -v go >/dev/null; then
     note "Tideline, views in Cassandra, Bronze in MinIO"
     "$root/infra/services/all.sh" start "$services" cassandra minio >/dev/null
-    "$python" "$here/tideline.py" "$binary" "$here/tideline-a.toml" --brokers "$brokers" --records "$records" --servers "$services" | add tideline-servers A
+    "$python" "$here/tideline.py" "$binary" "$here/tideline-a.toml" --brokers "$brokers" --records "$records" --file "$tweets" --servers "$services" | add tideline-servers A
     "$root/infra/services/all.sh" stop "$services" cassandra minio >/dev/null 2>&1
   else
     echo "SKIPPED tideline-servers: no go on the PATH, for MinIO"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tideline on the topic: from the start of the process until everything is visible in the views and in Bronze.
 
-    tideline.py BINARY DEFINITION --brokers HOST:PORT --records N [--servers FOLDER]
+    tideline.py BINARY DEFINITION --brokers HOST:PORT --records N --file TWEETS [--servers FOLDER]
 
 Without --servers the log is Kafka and all else is embedded: views and lake in a folder. With it (a folder of
 infra/services/all.sh) views are in Cassandra and Bronze in MinIO, on the same cores.
@@ -11,6 +11,7 @@ largest memory of the process, and the sums over all rows of the view.
 """
 
 import argparse
+import gzip
 import json
 import math
 import os
@@ -32,15 +33,27 @@ VIEW = "symbols"
 DAY = 24 * 60 * reference.MINUTE
 
 
-def sums(api):
-    total, mean, deviation = {"rows": 0, "count": 0}, [], []
-    found = api.rows(VIEW, "speed")
-    for row in found.values():
-        total["rows"] += 1
-        total["count"] += row["n"]
-        mean.append(row["mean"])
-        if row["deviation"] is not None:
-            deviation.append(row["deviation"])
+def span(path):
+    """First and last event time of a file of tweets, in microseconds."""
+    times = []
+    with (gzip.open if path.endswith(".gz") else open)(path, "rt") as file:
+        for line in file:
+            times.append(json.loads(line)["created_at"])
+    return reference.micros(min(times)), reference.micros(max(times))
+
+
+def sums(api, first, last):
+    """Over all windows, asked for a month at a time: years at once are more than a store answers within its time."""
+    total, mean, deviation, begin = {"rows": 0, "count": 0}, [], [], first - DAY
+    while begin < last + DAY:
+        end = begin + 30 * DAY
+        for row in api.rows(VIEW, "speed", **{"from": reference.iso(begin), "to": reference.iso(end)}).values():
+            total["rows"] += 1
+            total["count"] += row["n"]
+            mean.append(row["mean"])
+            if row["deviation"] is not None:
+                deviation.append(row["deviation"])
+        begin = end
     return {**total, "mean": math.fsum(mean), "deviation": math.fsum(deviation)}
 
 
@@ -66,6 +79,7 @@ def main():
     parser.add_argument("definition")
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--records", type=int, required=True)
+    parser.add_argument("--file", required=True, help="the tweets of the topic")
     parser.add_argument("--servers")
     parser.add_argument("--timeout", type=float, default=300)
     args = parser.parse_args()
@@ -106,7 +120,7 @@ def main():
         with open(f"/proc/{process.pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         cpu = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-        answers = sums(api)
+        answers = sums(api, *span(args.file))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

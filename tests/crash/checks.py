@@ -111,12 +111,34 @@ class Expected:
             self.known[key] = self.truth.answers(self.begin, self.end, take, self.compound)
         return self.known[key]
 
+    def everything(self):
+        """Positions of a version that holds all that Kafka does."""
+        return {
+            source: {str(partition): len(records) for (of, partition), records in self.truth.records.items() if of == topic}
+            for source, topic in T.SOURCES.items()
+        }
+
+
+def caught_up(server, expected, seconds=15):
+    """Waits until a server answers from the version that holds everything: it looks for a new one now and then."""
+    deadline = time.monotonic() + seconds
+    while True:
+        positions = server.get(f"/v1/views/{VIEW}/rows", layer="batch", limit=1)["provenance"]["positions"]["batch"]
+        everything = expected.everything()
+        if all(positions.get(source, {}).get(partition, 0) >= at for source, of in everything.items() for partition, at in of.items()):
+            return []
+        if time.monotonic() > deadline:
+            return [f"{server.name}, layer batch: still at {positions} of {everything} after {seconds} s"]
+        time.sleep(0.1)
+
 
 def view(servers, expected, layers):
     """Answers of each layer, from every server, equal the independent computation on what Kafka holds."""
     problems, compared = [], 0
     for server in servers:
         for layer in layers:
+            if layer == "batch":
+                problems += caught_up(server, expected)
             found, provenance = server.rows_and_provenance(
                 VIEW, layer, **{"from": reference.iso(expected.begin), "to": reference.iso(expected.end)})
             if provenance["missing"]:
