@@ -642,6 +642,70 @@ async fn flushes_larger_than_a_batch_may_be() {
     .await;
 }
 
+/// Counts what the driver passes on of the server's warnings.
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("scylla")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{field}: {value:?} ");
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+// One thread: the subscriber is that of the thread, and the driver's tasks have to run on it.
+#[tokio::test]
+async fn the_server_has_nothing_to_say_about_batches() {
+    let Some(server) = server("the_server_has_nothing_to_say_about_batches") else { return };
+    let keyspace = unique();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    {
+        let _guard = tracing::subscriber::set_default(Warnings(said.clone()));
+        let written = async |config: ScyllaConfig, position: u64| {
+            let views = ScyllaViews::connect(config).unwrap();
+            // Partitions of all sizes from a few cells up to what is too much for a batch with others; many rows in one.
+            let names: Vec<String> = (0..400).map(|n| format!("{n:04} {}", "y".repeat(n * 15))).collect();
+            let rows: Vec<_> = names.iter().map(|name| (name.as_str(), 0, 1, Some(1.0))).collect();
+            let mut flush = flush_of(prices(), 0, position, trades(&rows));
+            let keys: Vec<Key> = (0..1_000).map(|n| key(&n.to_string())).collect();
+            let rows: Vec<_> = keys.iter().map(|key| (key, NOW, (position == 1).then_some(1.0))).collect();
+            flush.rows = news_flush(position, &rows).rows;
+            views.write(&flush, NOW).await.unwrap();
+        };
+        written(config(&server, &keyspace), 1).await;
+        assert_eq!(*said.lock().unwrap(), Vec::<String>::new());
+        // The server does say so: of batches over as many partitions and bytes as it refuses not yet.
+        let large =
+            ScyllaConfig { batch_partitions: 40, batch_partitions_bytes: 40 << 10, ..config(&server, &keyspace) };
+        written(large, 2).await;
+    }
+    drop_keyspaces(&server, &[keyspace]).await;
+    let said = said.lock().unwrap();
+    assert!(said.iter().any(|warning| warning.contains("Batch")), "{said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hot_keys_of_lookups_are_trimmed() {
     with_keyspace("hot_keys_of_lookups_are_trimmed", |server, keyspace| async move {

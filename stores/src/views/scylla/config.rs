@@ -42,7 +42,8 @@ pub struct ScyllaConfig {
     pub batch_bytes: usize,
     /// Partitions that share a batch when they are of one node; 1: each has its own. Cassandra warns beyond 10.
     pub batch_partitions: usize,
-    /// Bytes of a batch over several partitions. Cassandra warns beyond 5 KiB and refuses 50 KiB.
+    /// Bytes of a batch over several partitions, as the server counts them: with what it stores beside each cell.
+    /// Cassandra warns beyond 5 KiB and refuses 50 KiB.
     pub batch_partitions_bytes: usize,
     /// Tables of a version that is not wanted any more are dropped when nobody used them for this long.
     pub drop_after: Span,
@@ -67,7 +68,7 @@ impl Default for ScyllaConfig {
             batch_rows: 1_000,
             batch_bytes: 128 << 10,
             batch_partitions: 8,
-            batch_partitions_bytes: 4 << 10,
+            batch_partitions_bytes: 5 << 10,
             drop_after: Span::DAY,
         }
     }

@@ -91,6 +91,13 @@ impl Values {
         self.bytes.len() + 4 * self.lengths.len()
     }
 
+    /// Bytes that a row of these counts for when Cassandra looks at the size of a batch, or some more: each cell has a
+    /// timestamp, a time to live and a time of its end, 20 bytes together. A row and its partition have 62 bytes beside
+    /// their cells: less than what keys, TTL and timestamp are counted for here, which are no cells.
+    pub(super) const fn weight(&self) -> usize {
+        self.bytes.len() + 20 * self.lengths.len()
+    }
+
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         // No cell comes near 2 GiB: records are bounded far below.

@@ -34,13 +34,17 @@ struct Group {
 struct Request {
     statements: Vec<PreparedStatement>,
     values: Vec<Values>,
+    /// Of the request itself.
     bytes: usize,
+    /// As the server counts.
+    weight: usize,
     partitions: usize,
 }
 
 impl Request {
     fn push(&mut self, statement: &PreparedStatement, values: Values) {
         self.bytes += values.size();
+        self.weight += values.weight();
         self.statements.push(statement.clone());
         self.values.push(values);
     }
@@ -261,13 +265,14 @@ fn requests(session: &Session, config: &ScyllaConfig, groups: Vec<Group>) -> Vec
     let mut requests = Vec::new();
     let mut shared: HashMap<u128, Request> = HashMap::new();
     for group in groups {
-        let bytes: usize = group.rows.iter().map(Values::size).sum();
+        let weight: usize = group.rows.iter().map(Values::weight).sum();
         if config.batch_partitions > 1
-            && bytes <= config.batch_partitions_bytes
+            && weight <= config.batch_partitions_bytes
             && let Some(node) = group.rows.first().and_then(|values| node_of(&group.statement, values))
         {
             let request = shared.entry(node).or_default();
-            if request.partitions >= config.batch_partitions || request.bytes + bytes > config.batch_partitions_bytes {
+            if request.partitions >= config.batch_partitions || request.weight + weight > config.batch_partitions_bytes
+            {
                 requests.push(std::mem::take(request));
             }
             request.partitions += 1;
