@@ -416,7 +416,7 @@ fn renamed(case: &mut Case, unique: &str) {
     case.views.insert(view, rows);
 }
 
-/// Over Kafka, a CQL store, MinIO and `ClickHouse`.
+/// Over Kafka, a CQL store, `MinIO` and `ClickHouse`.
 #[tokio::test(flavor = "multi_thread")]
 async fn real_servers_come_back_from_bronze_alone() {
     let mut servers = BTreeMap::new();

@@ -77,7 +77,7 @@ impl Objects for Slow {
 
 /// A record of the source: some are duplicates of others, also far away, and some cannot be read.
 fn payload(offset: u64) -> Bytes {
-    if offset % 997 == 0 {
+    if offset.is_multiple_of(997) {
         return Bytes::from_static(b"{\"event_id\": ");
     }
     let event = if offset % 11 == 3 { offset / 2 } else { offset };

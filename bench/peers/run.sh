@@ -108,9 +108,9 @@ import json, re, sys
 for line in sys.stdin:
     print(line.strip(), file=sys.stderr)
     found = dict(re.findall(r"([\w()]+)=([-\d.]+)", line))
-    if line.startswith("RESULT"):
+    if "RESULT " in line:
         print(json.dumps({"run": int(found["run_in_jvm"]), "records": int(found["in"]), "wall": float(found["wall"]), "rate": int(found["rate"]), "cpu": float(found["cpu"]), "rows": int(found["out"])}))
-    elif line.startswith("CHECK"):
+    elif "CHECK " in line:
         print(json.dumps({"rows": int(found["rows"]), "count": int(found["sum(n)"]), "mean": float(found["sum(avg)"]), "deviation": float(found["sum(sd)"])}))'; }
   if W="$cache/flink" "$here/flink/run.sh" cold A | fields | add flink-cold A; then
     W="$cache/flink" "$here/flink/run.sh" warm A | fields | while read -r line; do add flink-warm A <<<"$line"; done

@@ -309,18 +309,20 @@ async fn joined_bronze_is_replayed() {
     origin.log.expire_before(TOPIC, 0, 120);
     let newest = origin.checkpoints()[1..].to_vec();
     // All of them in one, in two, in two with a plain one between them, and some of them only.
-    for ranges in [&[(0, 1_000)][..], &[(0, 50), (50, 1_000)], &[(0, 40), (60, 1_000)], &[(20, 80)]] {
+    for ranges in [&[(0, 1_000)][..], &[(0, 40), (40, 1_000)], &[(0, 40), (60, 1_000)], &[(20, 80)]] {
         // Without the views everything is replayed; with the oldest checkpoint, which may stand at the end of a file that
         // is part of a joined one, what comes after it.
         for (views, checkpoints) in [(false, true), (false, false), (true, false)] {
             let world = origin.copy();
             let joined = ranges.iter().map(|(from, to)| world.join(0, *from, *to)).sum::<usize>();
-            assert!(joined > ranges.len(), "{ranges:?}: {joined}");
+            assert!(joined > 1, "{ranges:?}: {joined}");
             if !views {
                 world.views.wipe();
             }
             if !checkpoints {
-                newest.iter().for_each(|path| world.objects.remove(path));
+                for path in &newest {
+                    world.objects.remove(path);
+                }
             }
             world.push(0, &all[120..]);
             let status = world.run(&plan(1), config()).await.remove(0);
@@ -350,7 +352,8 @@ async fn files_that_vanish_below_a_reader_are_looked_for_again() {
                 tokio::select! {
                     biased;
                     () = faults.paused() => {
-                        assert!(world.join(0, 0, 50) > 1 && world.join(0, 50, 1_000) > 1);
+                        // Each run ends a file, whatever it has cut before: at 20, 40, ..
+                        assert!(world.join(0, 0, 40) > 1 && world.join(0, 40, 1_000) > 1);
                         pauses += 1;
                     }
                     () = process.ready() => {}

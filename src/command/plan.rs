@@ -40,7 +40,7 @@ impl Plan {
 fn layers(plan: &tideline_common::plan::Plan) -> String {
     let mut text = String::new();
     let mut add = |heading: &str, statements: &[String]| {
-        text.push_str(&format!("\n-- {heading}\n"));
+        text.extend(["\n-- ", heading, "\n"]);
         for statement in statements {
             text.push_str(statement.trim_end().trim_end_matches(';'));
             text.push_str(";\n");

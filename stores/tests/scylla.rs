@@ -659,10 +659,12 @@ impl tracing::Subscriber for Warnings {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
+        use std::fmt::Write as _;
+
         struct Text(String);
         impl tracing::field::Visit for Text {
             fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0 += &format!("{field}: {value:?} ");
+                write!(self.0, "{field}: {value:?} ").unwrap();
             }
         }
         let mut text = Text(String::new());

@@ -10,7 +10,7 @@ work="${W:-$HOME/.cache/tideline-peers/flink}"
 version="${FLINK:-2.3.0}"
 lib="$work/lib-$version" classes="$work/cls-$version"
 if [ ! -e "$lib/.complete" ]; then
-  mvn -B -q -f "$here/pom.xml" -Dflink.version="$version" dependency:copy-dependencies -DoutputDirectory="$lib" -DincludeScope=runtime
+  mvn -B -q -f "$here/pom.xml" -Dflink.version="$version" dependency:copy-dependencies -DoutputDirectory="$lib" -DincludeScope=runtime >&2
   touch "$lib/.complete"
 fi
 rm -rf "$classes" && mkdir -p "$classes" && cp -r "$here"/src/main/resources/* "$classes/"
