@@ -28,8 +28,9 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
+# For developers: private items too, which modules link to.
 docs: setup
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --release --locked --workspace --no-deps --document-private-items --keep-going
 
 bench: build
 	bench/run.sh
