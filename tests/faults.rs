@@ -7,7 +7,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,33 +15,21 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use serde_json::Value as Json;
-use support::{caught_up, get, in_log, post, root, until};
+use support::world::{self, World, case, process};
+use support::{caught_up, get, in_log, post, until};
 use tideline::config::Config;
 use tideline::golden::case::Case;
-use tideline::golden::compare::{self, Answer};
+use tideline::golden::compare;
 use tideline::platform::{Platform, Stores};
 use tideline_common::manifest::{MANIFESTS, manifest_path};
-use tideline_common::ports::{Analytics, Log, ManualClock, Objects, SpeedViews};
-use tideline_common::time::{Span, Timestamp};
+use tideline_common::ports::Objects;
+use tideline_common::time::Span;
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{KeyFilter, MAX_LIMIT, ReportRequest, RowsRequest};
-use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
-use tideline_stores::faulty::{Fault, Faults, FaultyAnalytics, FaultyLog, FaultyObjects, FaultyViews, Kind};
-use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
-use tideline_stores::objects::ObjectStoreObjects;
-use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
+use tideline_serving::merge::{MAX_LIMIT, ReportRequest};
+use tideline_stores::faulty::{Fault, Kind};
 
 const VIEW: &str = "symbol_sentiment";
 const SOURCES: [(&str, &str); 2] = [("tweets", "tweets"), ("stock-prices", "stock_prices")];
-
-/// The case of the golden folder, with topics of `partitions`.
-fn case(partitions: u32) -> Case {
-    let mut case = Case::read(&root("tests/golden/stock-sentiment")).unwrap();
-    for source in &mut case.plan.sources {
-        source.partitions = partitions;
-    }
-    case
-}
 
 /// The input in `parts` requests per topic, the topics in step with each other.
 fn requests(case: &Case, parts: usize) -> Vec<(String, Vec<Bytes>)> {
@@ -56,77 +43,16 @@ fn requests(case: &Case, parts: usize) -> Vec<(String, Vec<Bytes>)> {
     requests
 }
 
-/// What the stores hold stays when a process dies; the stores themselves are opened once.
-struct World {
-    log: Arc<dyn Log>,
-    objects: Arc<dyn Objects>,
-    views: Arc<dyn SpeedViews>,
-    clock: Arc<ManualClock>,
-    faults: Faults,
-    _folder: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        Self {
-            log: Arc::new(EmbeddedLog::open(at("log"), EmbeddedLogConfig::default()).unwrap()),
-            objects: Arc::new(ObjectStoreObjects::local(at("lake"), 0).unwrap()),
-            views: Arc::new(EmbeddedViews::open(at("views"), EmbeddedViewsConfig::default()).unwrap()),
-            clock: Arc::new(ManualClock::new(Timestamp::parse("2024-05-06T14:00:00Z").unwrap())),
-            faults: Faults::new(3),
-            _folder: folder,
-        }
-    }
-
-    /// The stores of one more process.
-    fn stores(&self) -> Stores {
-        let analytics: Arc<dyn Analytics> =
-            Arc::new(ParquetAnalytics::new(self.objects.clone(), ParquetAnalyticsConfig::default()));
-        self.clock.advance(Span::SECOND);
-        Stores::of(
-            Arc::new(FaultyLog::new(self.log.clone(), self.faults.clone())),
-            Arc::new(FaultyObjects::new(self.objects.clone(), self.faults.clone())),
-            Arc::new(FaultyViews::new(self.views.clone(), self.faults.clone())),
-            Arc::new(FaultyAnalytics::new(analytics, self.faults.clone())),
-            self.clock.clone(),
-        )
-    }
-
-    async fn start(&self, case: &Case, config: &Config) -> (Platform, Router) {
-        let platform = Platform::start(Arc::new(case.plan.clone()), self.stores(), config).await.unwrap();
-        let router = support::routes(&platform, config);
-        (platform, router)
-    }
-}
-
-/// A process: its end drops whatever it is at, wherever it stands.
-fn process<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let answer = runtime.block_on(work);
-    runtime.shutdown_timeout(support::PATIENCE);
-    answer
+/// A process over the stores of `world`, and its routes.
+async fn start(world: &World, case: &Case, config: &Config) -> (Platform, Router) {
+    let platform = world.start(case, config).await;
+    let router = support::routes(&platform, config);
+    (platform, router)
 }
 
 /// What differs between a layer's rows and those of the golden folder.
 async fn differences(platform: &Platform, case: &Case, layer: Layer) -> Vec<String> {
-    let request = RowsRequest {
-        view: VIEW.to_owned(),
-        key: KeyFilter::All,
-        from: None,
-        to: None,
-        window: None,
-        slide: None,
-        layer,
-        limit: Some(MAX_LIMIT),
-        cursor: None,
-        boundary: None,
-    };
-    let answer = platform.reader.rows(&request).await.unwrap();
-    assert!(answer.cursor.is_none() && answer.provenance.missing.is_empty(), "{:?}", answer.provenance);
-    let found: Vec<Answer> = answer.rows.iter().map(|row| Answer::of_row(&answer.key, &answer.columns, row)).collect();
-    compare::view(&case.plan.views[0], &case.views[VIEW], &found)
+    world::differences(&platform.reader, &case.plan, &case.views, layer).await
 }
 
 async fn report_differences(platform: &Platform, case: &Case) -> Vec<String> {
@@ -175,7 +101,7 @@ async fn while_the_lake_is_full_records_are_taken_and_afterwards_all_is_there() 
     let (world, case) = (World::new(), case(2));
     let mut config = support::config();
     config.speed.checkpoint_interval = Span::from_millis(20);
-    let (platform, router) = world.start(&case, &config).await;
+    let (platform, router) = start(&world, &case, &config).await;
     let requests = requests(&case, 6);
     let (before, during) = requests.split_at(4);
     for (topic, records) in before {
@@ -216,7 +142,7 @@ async fn while_the_lake_is_full_records_are_taken_and_afterwards_all_is_there() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_full_takes_nothing_and_says_when_to_come_again() {
     let (world, case, config) = (World::new(), case(2), support::config());
-    let (platform, router) = world.start(&case, &config).await;
+    let (platform, router) = start(&world, &case, &config).await;
     world.faults.add(Fault::on("log.append", Kind::Full).times(3));
     for attempt in 0..3 {
         let answer = post(&router, "tweets", &case.input["tweets"]).await;
@@ -264,7 +190,7 @@ async fn a_log_that_fills_up_keeps_exactly_what_it_has_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn views_that_fail_for_a_while_recover() {
     let (world, case, config) = (World::new(), case(2), support::config());
-    let (platform, router) = world.start(&case, &config).await;
+    let (platform, router) = start(&world, &case, &config).await;
     let requests = requests(&case, 4);
     assert_eq!(post(&router, &requests[0].0, &requests[0].1).await.status, 200);
     caught_up(&platform).await;
@@ -520,7 +446,7 @@ fn a_process_that_dies_at_any_durable_step_goes_on_as_if_nothing_had_been() {
             assert!(live(&world, &case, &config).await, "{context}: the second life");
         });
         process(async {
-            let (platform, _) = world.start(&case, &config).await;
+            let (platform, _) = start(&world, &case, &config).await;
             check(&platform, &case, world.objects.as_ref(), &context).await;
             platform.stop().await;
         });

@@ -7,30 +7,26 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value as Json;
+use support::world::{World, case, differences, process};
 use support::{caught_up, root, until};
 use tideline::config::{AnalyticsKind, Config, LogKind, ViewsKind};
 use tideline::golden::case::Case;
-use tideline::golden::compare::{self, Answer};
 use tideline::platform::{Platform, Stores};
 use tideline::replay::{Report, replay};
 use tideline_batch::{EngineKind, GoldEngine};
 use tideline_common::generation::Generation;
-use tideline_common::plan::{Plan, load};
-use tideline_common::ports::{Analytics, Log, ManualClock, Objects, SpeedViews};
+use tideline_common::plan::load;
+use tideline_common::ports::Objects;
 use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{KeyFilter, MAX_LIMIT, Reader, RowsRequest};
-use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
-use tideline_stores::faulty::{Fault, Faults, FaultyAnalytics, FaultyLog, FaultyObjects, FaultyViews, Kind};
-use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
-use tideline_stores::objects::ObjectStoreObjects;
+use tideline_serving::merge::Reader;
+use tideline_stores::faulty::{Fault, Faults, FaultyLog, Kind};
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
 use tideline_transform::SqlTypes;
 use tokio_util::sync::CancellationToken;
@@ -40,56 +36,16 @@ const LAYERS: [Layer; 3] = [Layer::Speed, Layer::Batch, Layer::Merged];
 /// What is in the lake and can be made anew.
 const DERIVED: [&str; 4] = ["gold", "silver", "manifests", "checkpoints"];
 
-fn case(partitions: u32) -> Case {
-    let mut case = Case::read(&root("tests/golden/stock-sentiment")).unwrap();
-    for source in &mut case.plan.sources {
-        source.partitions = partitions;
+/// Drops what can be made anew.
+async fn drop_derived(objects: &dyn Objects) {
+    for folder in DERIVED {
+        for object in objects.list(folder).await.unwrap() {
+            objects.delete(&object.path).await.unwrap();
+        }
     }
-    case
-}
-
-/// What the stores hold stays when a process dies; the stores themselves are opened once.
-struct World {
-    log: Arc<dyn Log>,
-    objects: Arc<dyn Objects>,
-    views: Arc<dyn SpeedViews>,
-    clock: Arc<ManualClock>,
-    faults: Faults,
-    folder: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        Self {
-            log: Arc::new(EmbeddedLog::open(at("log"), EmbeddedLogConfig::default()).unwrap()),
-            objects: Arc::new(ObjectStoreObjects::local(at("lake"), 0).unwrap()),
-            views: Arc::new(EmbeddedViews::open(at("views"), EmbeddedViewsConfig::default()).unwrap()),
-            clock: Arc::new(ManualClock::new(Timestamp::parse("2024-05-06T14:00:00Z").unwrap())),
-            faults: Faults::new(3),
-            folder,
-        }
-    }
-
-    /// The stores of one more process.
-    fn stores(&self) -> Stores {
-        let analytics: Arc<dyn Analytics> =
-            Arc::new(ParquetAnalytics::new(self.objects.clone(), ParquetAnalyticsConfig::default()));
-        self.clock.advance(Span::SECOND);
-        Stores::of(
-            Arc::new(FaultyLog::new(self.log.clone(), self.faults.clone())),
-            Arc::new(FaultyObjects::new(self.objects.clone(), self.faults.clone())),
-            Arc::new(FaultyViews::new(self.views.clone(), self.faults.clone())),
-            Arc::new(FaultyAnalytics::new(analytics, self.faults.clone())),
-            self.clock.clone(),
-        )
-    }
-
-    async fn start(&self, case: &Case, config: &Config) -> Platform {
-        Platform::start(Arc::new(case.plan.clone()), self.stores(), config).await.unwrap()
-    }
-
     async fn replay(&self, case: &Case, config: &Config) -> anyhow::Result<Report> {
         let plan = Arc::new(case.plan.clone());
         replay(&plan, &self.stores(), config, false, &CancellationToken::new()).await
@@ -97,11 +53,7 @@ impl World {
 
     /// Leaves Bronze, and nothing else: no view, no Gold, no checkpoint, and a log whose records have all expired.
     async fn wipe(&mut self, case: &Case) {
-        for folder in DERIVED {
-            for object in self.objects.list(folder).await.unwrap() {
-                self.objects.delete(&object.path).await.unwrap();
-            }
-        }
+        drop_derived(self.objects.as_ref()).await;
         let now = Timestamp::parse("2024-07-06T14:00:00Z").unwrap();
         self.log.expire(now, &BTreeMap::new()).await.unwrap();
         for source in &case.plan.sources {
@@ -116,36 +68,6 @@ impl World {
     fn reader(&self, case: &Case, config: &Config) -> Reader {
         self.stores().reader(&Arc::new(case.plan.clone()), &config.serve)
     }
-}
-
-/// What differs between a layer's rows and those of the golden folder, by view.
-async fn differences(
-    reader: &Reader,
-    plan: &Plan,
-    expected: &BTreeMap<String, Vec<Json>>,
-    layer: Layer,
-) -> Vec<String> {
-    let mut all = Vec::new();
-    for view in &plan.views {
-        let request = RowsRequest {
-            view: view.name.clone(),
-            key: KeyFilter::All,
-            from: None,
-            to: None,
-            window: None,
-            slide: None,
-            layer,
-            limit: Some(MAX_LIMIT),
-            cursor: None,
-            boundary: None,
-        };
-        let answer = reader.rows(&request).await.unwrap();
-        assert!(answer.cursor.is_none() && answer.provenance.missing.is_empty(), "{:?}", answer.provenance);
-        let row = |row| Answer::of_row(&answer.key, &answer.columns, row);
-        let found: Vec<Answer> = answer.rows.iter().map(row).collect();
-        all.extend(compare::view(view, &expected[&view.name], &found));
-    }
-    all
 }
 
 /// All layers answer as the golden folder says.
@@ -193,14 +115,6 @@ async fn go_on(world: &World, case: &Case, config: &Config, parts: usize, contex
         assert!(found == support::sorted(&case.input[&source.topic]), "{context}: Bronze of {}", source.name);
     }
     platform.stop().await;
-}
-
-/// A process: its end drops whatever it is at, wherever it stands.
-fn process<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let answer = runtime.block_on(work);
-    runtime.shutdown_timeout(support::PATIENCE);
-    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,11 +389,7 @@ async fn real_servers_come_back_from_bronze_alone() {
     // Everything but Bronze gone: a keyspace and a database that are empty, and no object of any other kind.
     config.views.keyspace = format!("{unique}_b");
     config.analytics.database = format!("{unique}_b");
-    for folder in DERIVED {
-        for object in stores.objects.list(folder).await.unwrap() {
-            stores.objects.delete(&object.path).await.unwrap();
-        }
-    }
+    drop_derived(stores.objects.as_ref()).await;
     let mut stores = Stores::shared("replay", &config).await.unwrap();
     stores.log = Arc::new(FaultyLog::new(stores.log, faults));
     let second = replay(&plan, &stores, &config, false, &CancellationToken::new()).await.unwrap();

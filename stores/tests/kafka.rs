@@ -3,10 +3,12 @@
 //! Every test uses topics and groups of its own, so that they run side by side and again and again on one broker.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; names are made of the wall clock")]
 
+#[path = "support/kafka.rs"]
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
+use support::{broker, spec, unique};
 use tideline_common::ports::{
     Appended, Log, Membership, PortError, PortResult, ReadRequest, Rebalance, TopicInfo, TopicSpec,
 };
@@ -30,22 +33,6 @@ use tideline_stores::log::kafka::{KafkaLog, KafkaLogConfig, KafkaMembership};
 
 /// How long a test waits for what is certain to come.
 const SOON: Duration = Duration::from_secs(30);
-
-/// The broker, if the environment names one.
-fn broker(test: &str) -> Option<String> {
-    let broker = std::env::var("TIDELINE_TEST_KAFKA").ok().filter(|broker| !broker.is_empty());
-    if broker.is_none() {
-        eprintln!("SKIPPED {test}: TIDELINE_TEST_KAFKA is not set");
-    }
-    broker
-}
-
-/// A name that no other test, nor another run of this one, has used.
-fn unique(name: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-    format!("test-{since}-{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
 
 fn config(broker: &str) -> KafkaLogConfig {
     KafkaLogConfig::new(vec![broker.to_owned()], unique("group"))
@@ -63,10 +50,6 @@ fn client(broker: &str) -> ClientConfig {
 
 fn admin(broker: &str) -> AdminClient<DefaultClientContext> {
     client(broker).create().unwrap()
-}
-
-fn spec(name: &str, partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, retention: None, max_bytes: None }
 }
 
 fn record(key: Option<&str>, text: &str) -> NewRecord {

@@ -4,6 +4,9 @@
 //! `TIDELINE_TEST_KAFKA` says that a broker can be had here; the first two start theirs with `infra/services/kafka.sh`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; names are made of the wall clock")]
 
+#[path = "support/kafka.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -11,12 +14,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
-use tideline_common::ports::{Log, Membership, PortError, ReadRequest, Rebalance, TopicSpec};
+use support::{broker, spec, unique};
+use tideline_common::ports::{Log, Membership, PortError, ReadRequest, Rebalance};
 use tideline_common::position::Offset;
 use tideline_common::record::{NewRecord, Record};
 use tideline_common::time::Timestamp;
@@ -25,28 +29,9 @@ use tideline_stores::log::kafka::{KafkaLog, KafkaLogConfig, KafkaMembership};
 /// How long a test waits for what is certain to come.
 const SOON: Duration = Duration::from_mins(1);
 
-/// The broker of all tests, if the environment names one.
-fn shared(test: &str) -> Option<String> {
-    let broker = std::env::var("TIDELINE_TEST_KAFKA").ok().filter(|broker| !broker.is_empty());
-    if broker.is_none() {
-        eprintln!("SKIPPED {test}: TIDELINE_TEST_KAFKA is not set");
-    }
-    broker
-}
-
-fn unique(name: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-    format!("test-{since}-{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
 fn config(broker: &str, properties: &[(&str, &str)]) -> KafkaLogConfig {
     let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     KafkaLogConfig { properties, ..KafkaLogConfig::new(vec![broker.to_owned()], unique("group")) }
-}
-
-fn spec(name: &str, partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.to_owned(), partitions, retention: None, max_bytes: None }
 }
 
 fn record(text: &str) -> NewRecord {
@@ -190,7 +175,7 @@ async fn assigned(member: &dyn Membership) -> Vec<(String, u32)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_and_comes_back_has_what_it_acknowledged() {
-    if shared("a_broker_that_is_killed_and_comes_back_has_what_it_acknowledged").is_none() {
+    if broker("a_broker_that_is_killed_and_comes_back_has_what_it_acknowledged").is_none() {
         return;
     }
     let broker = Arc::new(Broker::new());
@@ -329,7 +314,7 @@ fn certificates(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_and_passwords_are_properties() {
-    if shared("tls_and_passwords_are_properties").is_none() {
+    if broker("tls_and_passwords_are_properties").is_none() {
         return;
     }
     let mut broker = Broker::new();
@@ -518,7 +503,7 @@ impl Other {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_was_stopped_is_told_that_it_lost_and_commits_no_more() {
-    let Some(broker) = shared("a_member_that_was_stopped_is_told_that_it_lost_and_commits_no_more") else { return };
+    let Some(broker) = broker("a_member_that_was_stopped_is_told_that_it_lost_and_commits_no_more") else { return };
     let (config, topic) = (config(&broker, &[]), unique("stopped"));
     let config = KafkaLogConfig { session_timeout: Duration::from_secs(2), ..config };
     let log = KafkaLog::new(config.clone()).unwrap();
