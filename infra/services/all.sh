@@ -39,35 +39,6 @@ folder="$(cd "$2" && pwd)"
 shift 2
 if [ $# -gt 0 ]; then servers=("$@"); fi
 
-# Ports that nobody listens on now. All are held open until the last one is found, so that they differ. Below those that
-# the system gives to outgoing connections: one of these could take the port of a server while it is down, even a client
-# that tries to reach it there, which then speaks to itself.
-free_ports() {
-    python3 - <<'PYTHON'
-import random, socket
-names = ["KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "CASSANDRA_PORT", "CASSANDRA_STORAGE_PORT", "MINIO_PORT", "CLICKHOUSE_PORT"]
-try:
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        below = int(file.read().split()[0])
-except (OSError, ValueError, IndexError):
-    below = 32768
-held = []
-for name in names:
-    for attempt in range(1000):
-        one = socket.socket()
-        try:
-            one.bind(("127.0.0.1", random.randrange(10000, below) if below > 11000 else 0))
-        except OSError:
-            one.close()
-            continue
-        held.append(one)
-        print(f"{name}={one.getsockname()[1]}")
-        break
-    else:
-        raise SystemExit("no free port")
-PYTHON
-}
-
 if [ ! -f "$folder/ports.env" ]; then
     [ "$action" = start ] || die "nothing was started in $folder"
     if [ -n "${PORT_BASE:-}" ]; then
@@ -75,7 +46,8 @@ if [ ! -f "$folder/ports.env" ]; then
             "CASSANDRA_PORT=$((PORT_BASE + 10))" "CASSANDRA_STORAGE_PORT=$((PORT_BASE + 11))" \
             "MINIO_PORT=$((PORT_BASE + 20))" "CLICKHOUSE_PORT=$((PORT_BASE + 30))" >"$folder/ports.env"
     else
-        free_ports >"$folder/ports.env"
+        python3 "$here/ports.py" KAFKA_PORT KAFKA_CONTROLLER_PORT CASSANDRA_PORT CASSANDRA_STORAGE_PORT MINIO_PORT \
+            CLICKHOUSE_PORT >"$folder/ports.env"
     fi
 fi
 set -a

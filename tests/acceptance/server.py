@@ -2,31 +2,20 @@
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "infra", "services"))
+from ports import free_ports  # noqa: E402
+
 
 def free_port():
-    """A port that nobody listens at, below those that the system gives to outgoing connections: one of these could take
-    it while the process that listens there is being started again."""
-    try:
-        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-            below = int(file.read().split()[0])
-    except (OSError, ValueError, IndexError):
-        below = 32768
-    while True:
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", random.randrange(10_000, below) if below > 11_000 else 0))
-            except OSError:
-                continue
-            return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Api:

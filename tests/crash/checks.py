@@ -121,10 +121,9 @@ class Expected:
 
 def caught_up(server, expected, seconds=15):
     """Waits until a server answers from the version that holds everything: it looks for a new one now and then."""
-    deadline = time.monotonic() + seconds
+    deadline, everything = time.monotonic() + seconds, expected.everything()
     while True:
         positions = server.get(f"/v1/views/{VIEW}/rows", layer="batch", limit=1)["provenance"]["positions"]["batch"]
-        everything = expected.everything()
         if all(positions.get(source, {}).get(partition, 0) >= at for source, of in everything.items() for partition, at in of.items()):
             return []
         if time.monotonic() > deadline:
@@ -296,9 +295,8 @@ def people(database, files, expected, seconds=30):
     while True:
         streams = int(database.rows(f"SELECT count() AS n FROM tideline_streams WHERE stream LIKE '{VIEW}_stream_%'")[0]["n"])
         # All has been taken in by the version that is checked.
-        everything = {source: {partition: len(records) for (topic, partition), records in expected.truth.records.items() if topic == T.SOURCES[source]}
-                      for source in T.SOURCES}
-        provenance = {"through": files["through"] and reference.iso(files["through"]), "positions": {"batch": everything}}
+        positions = {"batch": expected.everything()}
+        provenance = {"through": files["through"] and reference.iso(files["through"]), "positions": positions}
         want = expected.of("merged" if streams else "batch", provenance)
         span = " AND ".join(
             f"window_start {sign} fromUnixTimestamp64Micro({at})" for sign, at in ((">=", expected.begin), ("<", expected.end)))
