@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use serde::Serialize;
 use tideline_batch::RunReport;
-use tideline_common::generation::{Generation, Step};
+use tideline_common::generation::{Generation, Replays, Step};
 use tideline_common::plan::Plan;
 use tideline_common::ports::Created;
 use tideline_speed::Rebuilt;
@@ -83,7 +83,7 @@ pub async fn replay(
 /// The replay that was cut off, or a new one.
 async fn begin(stores: &Stores) -> anyhow::Result<(Generation, Step, bool)> {
     for _ in 0..LOOKS {
-        let replays = generation::replays(stores.objects.as_ref()).await?;
+        let replays = Replays::read(stores.objects.as_ref()).await?;
         if let Some((generation, step)) = replays.unfinished() {
             return Ok((generation, step, true));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tideline_batch::{BatchLayer, BatchPorts};
-use tideline_common::generation::Generation;
+use tideline_common::generation::{Generation, Replays};
 use tideline_common::plan::Plan;
 use tideline_common::ports::{
     Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec,
@@ -29,7 +29,7 @@ use tideline_stores::membership::Everything;
 use tideline_stores::objects::ObjectStoreObjects;
 use tideline_stores::objects::s3::S3Config;
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
-use tideline_stores::views::generation::{self, GenerationViews};
+use tideline_stores::views::generation::GenerationViews;
 use tideline_stores::views::scylla::{ScyllaConfig, ScyllaViews};
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
@@ -198,7 +198,7 @@ impl Stores {
     pub async fn generation(&self, cancel: &CancellationToken) -> anyhow::Result<Generation> {
         let mut pause = TOPICS_PAUSE;
         loop {
-            match cancel.run_until_cancelled(generation::replays(self.objects.as_ref())).await {
+            match cancel.run_until_cancelled(Replays::read(self.objects.as_ref())).await {
                 None => bail!("stopped before the lake told which generation of views is in use"),
                 Some(Ok(replays)) => return Ok(replays.current()),
                 Some(Err(error)) if error.is_retryable() => {
@@ -215,7 +215,7 @@ impl Stores {
     pub async fn superseded(self, generation: Generation, cancel: CancellationToken) -> Option<Generation> {
         loop {
             cancel.run_until_cancelled(tokio::time::sleep(REPLAYS_LOOK)).await?;
-            match cancel.run_until_cancelled(generation::replays(self.objects.as_ref())).await? {
+            match cancel.run_until_cancelled(Replays::read(self.objects.as_ref())).await? {
                 Ok(replays) if replays.current() > generation => return Some(replays.current()),
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "replays could not be looked up"),

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ports::{Objects, PortResult};
 use crate::position::Shard;
 
 /// Folder of what replays note.
@@ -82,6 +83,15 @@ impl Generation {
 pub struct Replays(BTreeMap<Generation, Step>);
 
 impl Replays {
+    /// What the lake knows of them.
+    ///
+    /// # Errors
+    /// What the object store answers.
+    pub async fn read(objects: &dyn Objects) -> PortResult<Self> {
+        let found = objects.list(REPLAYS).await?;
+        Ok(Self::of(found.iter().map(|object| object.path.as_str())))
+    }
+
     /// From the paths below [`REPLAYS`]; others are passed over.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
         let mut replays: BTreeMap<Generation, Step> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! `tideline migrate`: creates in the servers what the definitions need.
 
 use clap::Args;
-use tideline_common::generation::Generation;
+use tideline_common::generation::{Generation, Replays};
 use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_stores::views::generation;
 
@@ -61,7 +61,7 @@ impl Migrate {
 async fn in_use(config: &Config) -> Generation {
     // An embedded lake is not open to this command.
     let Ok(lake) = crate::stores::lake(config) else { return Generation::default() };
-    match generation::replays(lake.as_ref()).await {
+    match Replays::read(lake.as_ref()).await {
         Ok(replays) => replays.current(),
         Err(error) => {
             tracing::warn!(%error, "the lake does not tell whether there was a replay: tables as if there was none");

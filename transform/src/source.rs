@@ -110,10 +110,12 @@ impl SourceTransform {
         let mut long: HashMap<i64, Reason> = HashMap::new();
         for table in &self.tables {
             let payload = |index: &u32| records.get(*index as usize).map_or(0, |record| record.payload.len());
-            let large: Vec<bool> = indexes.iter().map(|index| table.keys.may_be_too_long(payload(index))).collect();
-            if !large.contains(&true) {
+            let is_large = |index: &u32| table.keys.may_be_too_long(payload(index));
+            // Hardly ever is one, and nothing is made for the others.
+            if !indexes.iter().any(is_large) {
                 continue;
             }
+            let large: Vec<bool> = indexes.iter().map(is_large).collect();
             let mut some = rows.clone();
             some.retain(&large)?;
             for (sequence, reason) in table.keys.too_long(&table.rows(&some)?)? {

@@ -22,7 +22,7 @@ mod retain;
 use std::collections::BTreeMap;
 
 use tideline_common::checkpoint;
-use tideline_common::generation::{REPLAYS, Replays};
+use tideline_common::generation::Replays;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{Objects, PortError};
@@ -52,8 +52,7 @@ pub struct BronzeCounts {
 /// The first of what was met; what was done stays, and the next run goes on.
 pub(crate) async fn maintain(context: &Context, manifests: &Manifests) -> Result<BronzeCounts, BatchError> {
     let mut counts = BronzeCounts::default();
-    let replays = context.lake.objects.list(REPLAYS).await?;
-    if let Some(generation) = Replays::of(replays.iter().map(|object| object.path.as_str())).building() {
+    if let Some(generation) = Replays::read(context.lake.objects.as_ref()).await?.building() {
         // It reads Bronze from the beginning, and has no checkpoint yet that would say so.
         tracing::warn!(
             generation = generation.0,

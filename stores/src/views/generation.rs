@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tideline_common::generation::{Generation, REPLAYS, Replays, Step};
+use tideline_common::generation::{Generation, Replays, Step};
 use tideline_common::key::Key;
 use tideline_common::ports::{
     Created, Flush, LookupRows, LookupSchema, Objects, PanePage, PaneQuery, PortResult, Progress, ShardPanes,
@@ -24,15 +24,6 @@ use tideline_common::time::Timestamp;
 
 /// How old what is known of replays may be.
 const REFRESH: Duration = Duration::from_secs(2);
-
-/// What the lake knows of replays.
-///
-/// # Errors
-/// What the object store answers.
-pub async fn replays(objects: &dyn Objects) -> PortResult<Replays> {
-    let found = objects.list(REPLAYS).await?;
-    Ok(Replays::of(found.iter().map(|object| object.path.as_str())))
-}
 
 /// Notes that a replay has come to `step`. Noted again it changes nothing.
 ///
@@ -86,7 +77,7 @@ impl GenerationViews {
             if is_old {
                 let (known, objects) = (Arc::clone(known), Arc::clone(&self.objects));
                 tokio::spawn(async move {
-                    match replays(objects.as_ref()).await {
+                    match Replays::read(objects.as_ref()).await {
                         Ok(replays) => known.lock().learn(replays.current()),
                         Err(error) => tracing::debug!(%error, "replays could not be looked up"),
                     }
@@ -94,7 +85,7 @@ impl GenerationViews {
             }
             return Ok(generation);
         }
-        let current = replays(self.objects.as_ref()).await?.current();
+        let current = Replays::read(self.objects.as_ref()).await?.current();
         known.lock().learn(current);
         Ok(current)
     }
@@ -202,7 +193,7 @@ impl SpeedViews for GenerationViews {
 
     /// Keeps what a replay makes beside this generation.
     async fn expire(&self, views: &[ViewSchema], lookups: &[LookupSchema], now: Timestamp) -> PortResult<u64> {
-        let replays = replays(self.objects.as_ref()).await?;
+        let replays = Replays::read(self.objects.as_ref()).await?;
         let mut kept = vec![self.generation().await?, replays.current()];
         kept.extend(replays.building());
         kept.sort();
