@@ -39,11 +39,13 @@ mod catalog;
 mod config;
 mod connection;
 mod expire;
+mod key;
 mod names;
 mod pages;
 mod read;
 mod schema;
 mod statements;
+mod tables;
 mod types;
 mod write;
 
@@ -356,7 +358,7 @@ impl ScyllaViews {
 }
 
 async fn connection_bootstrap(session: &Session, config: &ScyllaConfig) -> PortResult<()> {
-    catalog::bootstrap(session, config).await.map_err(gone)
+    tables::bootstrap(session, config).await.map_err(gone)
 }
 
 /// A view under the name of a lookup, which the identities rule out.

@@ -17,7 +17,7 @@ use tideline_common::column::Column;
 use tideline_common::ports::{PortError, PortResult};
 use tideline_common::state::{MapColumn, Ordered, StateColumn};
 use tideline_common::time::Timestamp;
-use tideline_common::value::{Type, Value};
+use tideline_common::value::Type;
 
 /// The type of a column of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ const UNSET: i32 = -2;
 /// they were opened, so the driver need not look at each value again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     lengths: Vec<i32>,
 }
 
@@ -460,89 +460,12 @@ fn read_map<K: Ord>(mut bytes: &[u8], key: impl Fn(&[u8]) -> PortResult<K>) -> P
     Ok(entries)
 }
 
-/// What stands for a null and an empty text in a partition key, where CQL allows neither, as far as that is possible
-/// to the eye. Rows carry the exact key beside, so a key that looks like one of these is still told apart.
-const NULL_TEXT: &str = "(null)";
-const EMPTY_TEXT: &str = "(empty)";
-const NULL_INT: i64 = i64::MIN;
-const NULL_FLOAT: f64 = f64::MIN;
-/// 0001-01-01, the earliest that cqlsh prints.
-const NULL_MILLIS: i64 = -62_135_596_800_000;
-/// Characters of a text that stand in a partition key; the exact key has the rest.
-const TEXT_MAX: usize = 4_096;
-/// Texts of fewer bytes are not what any other text is cut to: a cut is at most one character, of four bytes, short.
-const TEXT_EXACT: usize = TEXT_MAX - 3;
-
-/// The columns of a partition key for `values` of types `types`; whether they say all, so that no other key has them.
-pub(super) fn partition_key(out: &mut Values, values: &[Value], types: &[Type]) -> bool {
-    let mut exact = true;
-    for (at, ty) in types.iter().enumerate() {
-        match (ty, values.get(at).unwrap_or(&Value::Null)) {
-            (Type::Bool, Value::Bool(b)) => {
-                exact &= *b;
-                out.boolean(*b);
-            }
-            (Type::Bool, _) => {
-                exact = false;
-                out.boolean(false);
-            }
-            (Type::Int, value) => {
-                let int = if let Value::Int(i) = value { *i } else { NULL_INT };
-                exact &= int != NULL_INT;
-                out.bigint(int);
-            }
-            (Type::Float, value) => {
-                let float = value.as_f64().unwrap_or(NULL_FLOAT);
-                exact &= float > NULL_FLOAT;
-                out.double(float);
-            }
-            (Type::Timestamp, Value::Timestamp(time)) => {
-                // A thousand times have the same milliseconds.
-                exact = false;
-                out.bigint(split(*time).0);
-            }
-            (Type::Timestamp, _) => {
-                exact = false;
-                out.bigint(NULL_MILLIS);
-            }
-            (_, Value::String(text)) => {
-                let shown = match text.as_str() {
-                    "" => EMPTY_TEXT,
-                    text => &text[..text.floor_char_boundary(TEXT_MAX)],
-                };
-                exact &= shown.len() < TEXT_EXACT && !["", NULL_TEXT, EMPTY_TEXT].contains(&text.as_str());
-                out.text(shown);
-            }
-            _ => {
-                exact = false;
-                out.text(NULL_TEXT);
-            }
-        }
-    }
-    exact
-}
-
-/// Key columns as plain cells, for a person to read: null where the value is, times to the millisecond.
-pub(super) fn key_cells(out: &mut Values, values: &[Value], types: &[Type]) {
-    for (at, ty) in types.iter().enumerate() {
-        match (ty, values.get(at)) {
-            (Type::Bool, Some(Value::Bool(b))) => out.boolean(*b),
-            (Type::Int, Some(Value::Int(i))) => out.bigint(*i),
-            (Type::Float, Some(Value::Float(x))) => out.double(*x),
-            (Type::Timestamp, Some(Value::Timestamp(t))) => out.millis(*t),
-            (Type::String | Type::Map, Some(Value::String(s))) => out.text(s),
-            // Keys never change, so there is nothing older to delete.
-            _ => out.unset(),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
-    use tideline_common::key::Key;
     use tideline_common::state::{Input, Rule, StateField};
+    use tideline_common::value::Value;
 
     use super::*;
 
@@ -560,7 +483,8 @@ mod tests {
             .collect()
     }
 
-    fn value(ty: Type) -> BoxedStrategy<Value> {
+    /// Any value of a type.
+    pub(in super::super) fn value(ty: Type) -> BoxedStrategy<Value> {
         match ty {
             Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
             Type::Int => any::<i64>().prop_map(Value::Int).boxed(),
@@ -577,33 +501,6 @@ mod tests {
         let types = vec![Type::Bool, Type::Int, Type::Float, Type::String, Type::Timestamp, Type::Strings];
         prop::sample::select(types)
             .prop_flat_map(|ty| prop_oneof![4 => value(ty), 1 => Just(Value::Null)].prop_map(move |v| (ty, v)))
-    }
-
-    /// Two values of one type that can be in a key, near each other and near what is shown in place of others.
-    fn two_keys() -> impl Strategy<Value = (Type, Value, Value)> {
-        let types = vec![Type::Bool, Type::Int, Type::Float, Type::String, Type::Timestamp];
-        prop::sample::select(types).prop_flat_map(|ty| {
-            let special: BoxedStrategy<Value> = match ty {
-                Type::Int => (-1..=1_i64).prop_map(|near| Value::Int(NULL_INT.wrapping_add(near))).boxed(),
-                Type::Float => prop::sample::select(vec![NULL_FLOAT, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0])
-                    .prop_map(Value::Float)
-                    .boxed(),
-                Type::Timestamp => (prop::sample::select(vec![0, NULL_MILLIS]), -1_001..=1_001_i64)
-                    .prop_map(|(millis, near)| Value::Timestamp(Timestamp(millis * 1_000 + near)))
-                    .boxed(),
-                Type::String => prop_oneof![
-                    prop::sample::select(vec![NULL_TEXT, EMPTY_TEXT, ""])
-                        .prop_map(|text| Value::String(text.to_owned())),
-                    // Around the length at which texts are cut, the cut between characters or within one.
-                    (TEXT_MAX - 6..TEXT_MAX + 6, ".{0,2}")
-                        .prop_map(|(length, end)| Value::String("x".repeat(length) + &end)),
-                ]
-                .boxed(),
-                ty => value(ty),
-            };
-            let one = prop_oneof![1 => value(ty), 4 => special, 1 => Just(Value::Null)].boxed();
-            (Just(ty), one.clone(), one)
-        })
     }
 
     proptest! {
@@ -657,20 +554,6 @@ mod tests {
         }
 
         #[test]
-        fn a_partition_key_that_says_all_is_of_one_key((ty, a, b) in two_keys()) {
-            // As keys have them: -0 and 0 are one, and so are all NaNs.
-            let (a, b) = (Key::of(&[a]), Key::of(&[b]));
-            let of = |key: &Key| {
-                let mut out = Values::new();
-                let exact = partition_key(&mut out, &key.values().unwrap(), &[ty]);
-                (out.bytes, exact)
-            };
-            let ((x, exact), (y, _)) = (of(&a), of(&b));
-            prop_assert!(!x.is_empty(), "a server refuses an empty partition key");
-            prop_assert!(!exact || x != y || a == b, "{a:?} shares its partition with {b:?}");
-        }
-
-        #[test]
         fn damage_is_an_error_not_a_panic(noise in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = read_texts(&noise);
             let _ = read_map(&noise, |_| Ok(0));
@@ -678,41 +561,5 @@ mod tests {
                 let _ = CellReader::new(&[Some(&noise), Some(&noise)]).value(&mut Column::new(ty));
             }
         }
-    }
-
-    #[test]
-    fn nulls_and_empty_texts_have_a_partition() {
-        let shown = |value: Value, ty| {
-            let mut out = Values::new();
-            assert!(!partition_key(&mut out, &[value], &[ty]));
-            out.bytes
-        };
-        assert_eq!(shown(Value::Null, Type::String), b"(null)");
-        assert_eq!(shown(Value::String(String::new()), Type::String), b"(empty)");
-        assert_eq!(shown(Value::String("é".repeat(3_000)), Type::String).len(), TEXT_MAX);
-        assert_eq!(shown(Value::Null, Type::Int), i64::MIN.to_be_bytes());
-        assert_eq!(shown(Value::Null, Type::Bool), [0]);
-    }
-
-    #[test]
-    fn what_shares_its_partition_does_not_say_all() {
-        let of = |value: Value, ty| {
-            let mut out = Values::new();
-            let exact = partition_key(&mut out, &[value], &[ty]);
-            (out.bytes, exact)
-        };
-        let text = |length: usize, end: &str| of(Value::String("x".repeat(length) + end), Type::String);
-        for (one, other) in [
-            (
-                of(Value::Timestamp(Timestamp(5_000)), Type::Timestamp),
-                of(Value::Timestamp(Timestamp(5_999)), Type::Timestamp),
-            ),
-            (text(TEXT_MAX, ""), text(TEXT_MAX, "y")),
-            (text(TEXT_MAX - 3, ""), text(TEXT_MAX - 3, "🦀")),
-        ] {
-            assert_eq!(one.0, other.0);
-            assert!(!one.1 && !other.1);
-        }
-        assert!(text(TEXT_MAX - 4, "").1, "shorter than whatever is cut");
     }
 }

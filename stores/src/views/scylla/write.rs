@@ -16,9 +16,10 @@ use tideline_common::value::{Type, Value};
 use super::ScyllaConfig;
 use super::catalog::{Catalog, SCOPE};
 use super::connection::{execute, failure};
+use super::key::{key_cells, partition_key};
 use super::schema::ttl_seconds;
 use super::statements::{LookupStatements, PaneTable, Statements, ViewStatements};
-use super::types::{Values, key_cells, partition_key, split};
+use super::types::{Values, split};
 
 /// Keys whose rows are counted for trimming, at most.
 pub(super) const COUNTED_MAX: usize = 100_000;
