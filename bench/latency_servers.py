@@ -2,11 +2,11 @@
 """Time from an acknowledged append to its visibility in the merged answer, with every role as a process of its own over
 real servers: Kafka, Cassandra, MinIO and ClickHouse, started by infra/services/all.sh.
 
-    bench/latency_servers.py BINARY [--rate 10000] [--seconds 150] [--warm 60] [--speed 2] [--kill] [--folder DIR] [--keep]
+    bench/latency_servers.py BINARY [--rate 10000] [--seconds 150] [--warm 60] [--speed 2] [--kill] [--slow N] [--folder DIR] [--keep]
 
 One thread appends generated tweets through `tideline ingest`; another appends, ten times a second, one tweet about a
 symbol that no other tweet has, and polls `/rows` of `tideline serve` for it from the moment of the acknowledgement. A
-third asks for the ranking ten times a second. Prints the quantiles of all, the largest resident memory of each process,
+third asks for the ranking ten times a second. Prints the quantiles of all, CPU and largest resident memory of each process,
 and whether everything that was acknowledged is in the answer, counted by the views. With --kill one speed worker is
 killed (SIGKILL) in the middle; prints how long it took until a probe on each of its partitions was answered again.
 """
@@ -84,6 +84,27 @@ class Role:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def processor_seconds(pid):
+    """Seconds of CPU that a process has used so far, with what it has waited for of its children."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def processes(args, roles):
+    """Name and pid of each role and server, and of this load generator."""
+    found = [(role.name, role.process.pid) for role in roles]
+    for server in ("kafka", "cassandra", "minio", "clickhouse"):
+        for path in (f"{args.folder}/{server}.pid", f"{args.folder}/{server}/{server}.pid"):
+            if os.path.exists(path):
+                with open(path) as file:
+                    found.append((server, int(file.read())))
+    return [*found, ("load", os.getpid())]
 
 
 def load(args, texts, sent, stop):
@@ -168,10 +189,13 @@ def measure(args, roles, workers):
         guarded(failures, probe, args, probes, sent, stop),
         guarded(failures, rank, args, rankings, stop),
     ]
-    began, killed = time.monotonic(), None
+    started = time.time()
+    began, killed, used, used_at = time.monotonic(), None, {}, 0.0
     for thread in threads:
         thread.start()
     while time.monotonic() < began + args.seconds and not failures:
+        if not used and time.monotonic() > began + args.warm:
+            used, used_at = {name: processor_seconds(pid) for name, pid in processes(args, roles)}, time.monotonic()
         for role in roles:
             role.resident()
         if args.kill and killed is None and time.monotonic() > began + args.seconds / 3:
@@ -184,6 +208,12 @@ def measure(args, roles, workers):
             victim.process.wait()
             killed = (time.monotonic(), owned)
         time.sleep(0.5)
+    now = time.monotonic()
+    shares = {}
+    for name, pid in processes(args, roles):
+        after = processor_seconds(pid)
+        if used.get(name) is not None and after is not None:
+            shares[name] = 100 * (after - used[name]) / (now - used_at)
     stop.set()
     for thread in threads:
         thread.join(timeout=70)
@@ -217,6 +247,13 @@ def measure(args, roles, workers):
         print(f"ranking of /top kept ready, ms: {quantiles(ready)}; {len(rankings) - len(ready)} of {len(rankings)} from the stores")
     else:
         print(f"no ranking was kept ready: {status.get('rankings')}")
+    if shares:
+        print("CPU after warming up, % of a core: " + "  ".join(f"{name} {share:.0f}" for name, share in shares.items())
+              + f"  together {sum(shares.values()):.0f} of {100 * os.cpu_count()}")
+    if args.slow:
+        for at, took, partition in sorted(warm, key=lambda p: -p[1])[: args.slow]:
+            print(f"slow: {1000 * took:.0f} ms, partition {partition}, began {time.strftime('%H:%M:%S', time.gmtime(started + at - began))}"
+                  f".{int(1000 * ((started + at - began) % 1)):03d}")
     print("largest resident memory, MiB: " + "  ".join(f"{role.name} {role.peak:.0f}" for role in roles))
     print(f"taken in: {position} of {total}: {'nothing lost' if position == total else 'DIFFERENT by ' + str(total - position)}")
     if position != total:
@@ -231,6 +268,7 @@ def main():
     parser.add_argument("--warm", type=float, default=60, help="seconds at the start whose probes do not count: the JVMs compile")
     parser.add_argument("--speed", type=int, default=1, help="speed workers")
     parser.add_argument("--kill", action="store_true", help="kill a speed worker after a third of the time")
+    parser.add_argument("--slow", type=int, default=0, help="print when the N slowest probes began, to find their cause in the logs")
     parser.add_argument("--port-base", type=int, default=20_600)
     parser.add_argument("--folder", help="where the servers keep their data; a temporary one that is removed when absent")
     parser.add_argument("--definition", default=f"{ROOT}/schema/pipelines/stock-sentiment.toml")
