@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 use tideline_common::ports::Clock;
 use tideline_common::time::{Span, Timestamp};
-use tideline_ingest::generate::{self, Settings, System};
+use tideline_ingest::generate::{self, Mix, Settings, System};
 use tideline_ingest::pace::{Pace, Rate};
 use tideline_stores::clock::SystemClock;
 
@@ -16,7 +16,7 @@ use crate::client::Client;
 /// Makes synthetic records of a system, to standard output or into a running server.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// stock-sentiment or movie-viewing.
+    /// stock-sentiment, movie-viewing, trendscope or customer-sentiment.
     system: System,
     /// How many records; without it, no end.
     #[arg(long)]
@@ -45,9 +45,13 @@ pub struct Generate {
     /// Share of records sent twice.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     duplicates: f64,
-    /// Share of records that cannot be read.
+    /// Share of records that cannot be read (of customer-sentiment also: with an empty text or without a time).
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     broken: f64,
+    /// Changes a weight of what is picked, such as sentiment.negative=60 or `city.*=0`; repeatable, in order. docs/cli.md
+    /// lists what each system has.
+    #[arg(long, value_name = "DIMENSION.CHOICE=WEIGHT")]
+    mix: Vec<String>,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -64,7 +68,7 @@ impl Generate {
     /// Prints or sends the records.
     ///
     /// # Errors
-    /// A topic that the system does not have, or a server that refuses.
+    /// A topic that the system does not have, a mix that it does not know, or a server that refuses.
     pub async fn run(self) -> anyhow::Result<()> {
         if let Some(topic) = &self.topic
             && !self.system.topics().contains(&topic.as_str())
@@ -82,7 +86,8 @@ impl Generate {
         };
         let client = self.into.as_deref().map(Client::remote).transpose()?;
         let topic = self.topic.clone();
-        let mut records = generate::records(self.system, settings)
+        let mix = Mix::of(self.system, &self.mix)?;
+        let mut records = generate::records_of(self.system, settings, &mix)
             .filter(move |record| topic.as_ref().is_none_or(|topic| topic == record.topic))
             .take(self.count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX)));
         let mut pace = self.rate.map(Pace::new);

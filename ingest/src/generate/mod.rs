@@ -1,7 +1,13 @@
 //! Synthetic streams of the systems: seeded, so that one seed, start and rate always give the same records.
 
+mod customer_sentiment;
+mod mix;
 mod movie_viewing;
+mod phrases;
 mod stock_sentiment;
+mod trendscope;
+
+pub use mix::{Dimension, Mix, MixError};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -15,17 +21,23 @@ pub enum System {
     StockSentiment,
     /// Viewing events.
     MovieViewing,
+    /// Movies that trend, and comments about them.
+    Trendscope,
+    /// Messages of customers.
+    CustomerSentiment,
 }
 
 impl System {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::StockSentiment, Self::MovieViewing];
+    pub const ALL: [Self; 4] = [Self::StockSentiment, Self::MovieViewing, Self::Trendscope, Self::CustomerSentiment];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::StockSentiment => "stock-sentiment",
             Self::MovieViewing => "movie-viewing",
+            Self::Trendscope => "trendscope",
+            Self::CustomerSentiment => "customer-sentiment",
         }
     }
 
@@ -34,7 +46,24 @@ impl System {
         match self {
             Self::StockSentiment => &[stock_sentiment::TWEETS, stock_sentiment::PRICES],
             Self::MovieViewing => &[movie_viewing::EVENTS],
+            Self::Trendscope => &[trendscope::COMMENTS, trendscope::MOVIES],
+            Self::CustomerSentiment => &[customer_sentiment::RAW],
         }
+    }
+
+    /// What of its mix can be changed.
+    pub const fn dimensions(self) -> &'static [Dimension] {
+        match self {
+            Self::StockSentiment | Self::MovieViewing => &[],
+            Self::Trendscope => trendscope::DIMENSIONS,
+            Self::CustomerSentiment => customer_sentiment::DIMENSIONS,
+        }
+    }
+
+    /// The mix when nothing else is asked for.
+    fn mix(self) -> Mix {
+        // No change, no error.
+        Mix::of(self, &[]).unwrap_or_default()
     }
 }
 
@@ -48,7 +77,7 @@ impl std::str::FromStr for System {
 
 /// A system without a generator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no system `{0}`: there are stock-sentiment and movie-viewing")]
+#[error("there is no system `{0}`: there are stock-sentiment, movie-viewing, trendscope and customer-sentiment")]
 pub struct UnknownSystem(String);
 
 /// What to generate.
@@ -64,7 +93,7 @@ pub struct Settings {
     pub late: f64,
     /// Share of records that are sent twice.
     pub duplicates: f64,
-    /// Share of records that cannot be read.
+    /// Share of records that cannot be read (of customer-sentiment also: that no check lets pass).
     pub broken: f64,
 }
 
@@ -85,10 +114,19 @@ pub struct Generated {
 
 /// The records of `system`, without end.
 pub fn records(system: System, settings: Settings) -> impl Iterator<Item = Generated> + Send {
+    records_of(system, settings, &system.mix())
+}
+
+/// The records of `system` in a mix of one's own, without end. `mix` must be of the same system.
+pub fn records_of(system: System, settings: Settings, mix: &Mix) -> impl Iterator<Item = Generated> + Send + use<> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
     let mut stream = match system {
         System::StockSentiment => Stream::Stock(Box::new(stock_sentiment::Market::new(&mut rng))),
         System::MovieViewing => Stream::Movies(Box::new(movie_viewing::Audience::new())),
+        System::Trendscope => Stream::Trends(Box::new(trendscope::Cinema::new(&mut rng, settings.start, mix))),
+        System::CustomerSentiment => {
+            Stream::Customers(Box::new(customer_sentiment::Customers::new(&mut rng, settings.start, mix)))
+        }
     };
     let mut now = settings.start;
     let mut again: Option<Generated> = None;
@@ -104,9 +142,14 @@ pub fn records(system: System, settings: Settings) -> impl Iterator<Item = Gener
         let mut record = match &mut stream {
             Stream::Stock(market) => market.next(&mut rng, time),
             Stream::Movies(audience) => audience.next(&mut rng, time),
+            Stream::Trends(cinema) => cinema.next(&mut rng, time),
+            Stream::Customers(customers) => customers.next(&mut rng, time),
         };
         if rng.random_bool(settings.broken) {
-            record.payload = break_record(&mut rng, &record.payload);
+            record.payload = match &stream {
+                Stream::Customers(_) => customer_sentiment::spoil(&mut rng, &record.payload),
+                _ => break_record(&mut rng, &record.payload),
+            };
         }
         if rng.random_bool(settings.duplicates) {
             again = Some(record.clone());
@@ -118,6 +161,8 @@ pub fn records(system: System, settings: Settings) -> impl Iterator<Item = Gener
 enum Stream {
     Stock(Box<stock_sentiment::Market>),
     Movies(Box<movie_viewing::Audience>),
+    Trends(Box<trendscope::Cinema>),
+    Customers(Box<customer_sentiment::Customers>),
 }
 
 fn break_record(rng: &mut ChaCha8Rng, payload: &str) -> String {
@@ -190,5 +235,33 @@ mod tests {
         assert!((800..1_200).contains(&broken), "{broken}");
         let distinct: BTreeSet<&str> = records.iter().map(|r| r.payload.as_str()).collect();
         assert!(distinct.len() < 9_000, "{}", distinct.len());
+    }
+
+    /// Event time of a record of any system.
+    fn event_time(record: &Generated) -> Timestamp {
+        let value: serde_json::Value = serde_json::from_str(&record.payload).unwrap();
+        let fields = ["timestamp", "created_at", "trade_timestamp"];
+        Timestamp::parse(fields.into_iter().find_map(|field| value[field].as_str()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_system_has_late_and_repeated_records_by_their_shares() {
+        for system in System::ALL {
+            let n = 20_000;
+            let late = take(system, Settings { late: 0.05, step: Span::from_millis(10), ..Settings::default() }, n);
+            // Behind what came before by more than the few seconds that rounding and a page of movies explain.
+            let (mut highest, mut behind) = (Timestamp::MIN, 0);
+            for record in &late {
+                let time = event_time(record);
+                behind += usize::from(highest.since(time) > Span::from_secs(10));
+                highest = highest.max(time);
+            }
+            // Some of the 5 % are late by less than that.
+            assert!((900..1_050).contains(&behind), "{}: {behind}", system.name());
+            let twice = take(system, Settings { duplicates: 0.1, ..Settings::default() }, n);
+            let repeated = twice.windows(2).filter(|pair| pair[0] == pair[1]).count();
+            // So many in ten of those that are not repeats themselves.
+            assert!((1_700..1_950).contains(&repeated), "{}: {repeated}", system.name());
+        }
     }
 }
