@@ -207,7 +207,8 @@ impl Customers {
                 (*sentiment, (f64::from(*weight) * factor * 100.0) as u32)
             })
             .collect();
-        *pick(rng, &weighted)
+        let picked: &&'static str = pick(rng, &weighted);
+        picked
     }
 }
 

@@ -88,7 +88,9 @@ impl Mix {
         };
         let choice = choice.trim();
         if choice == "*" {
-            choices.iter_mut().for_each(|(_, of_choice)| *of_choice = weight);
+            for (_, of_choice) in choices.iter_mut() {
+                *of_choice = weight;
+            }
             return Ok(());
         }
         match choices.iter_mut().find(|(known, _)| *known == choice) {

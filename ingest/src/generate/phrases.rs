@@ -368,7 +368,8 @@ pub(super) fn as_on(rng: &mut ChaCha8Rng, platform: &str, product: &str, emotion
         text = mistyped(rng, &text);
     }
     if matches!(emotion, Emotion::Anger | Emotion::Joy | Emotion::Surprise) && rng.random_bool(0.3) {
-        text.push_str(*pick(rng, &[("!", 60), ("!!", 25), ("!!!", 15)]));
+        let marks: &&str = pick(rng, &[("!", 60), ("!!", 25), ("!!!", 15)]);
+        text.push_str(marks);
     }
     let emojis: &[&str] = match emotion {
         Emotion::Joy => &["😍", "😊", "🎉", "❤️", ":)", "👍"],

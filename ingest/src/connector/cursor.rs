@@ -1,0 +1,186 @@
+//! How far a connector has come, and who of several processes may ask on its behalf.
+//!
+//! ```text
+//! connectors/<name>/<number, 20 digits>.json     {"version": "1", "holder": .., "until": .., "polled_at": .., "cursor": ..}
+//! ```
+//! Notes are a chain, as the files of Bronze are: each is put only if absent, under the number after the last one. Of two
+//! processes that write at once one finds its number taken, and knows that it is no longer the one. A note says until when
+//! its holder has the connector for itself; when that has passed without another note, whoever looks may go on. Older
+//! notes than the last few are deleted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tideline_common::ports::{Created, Objects, PortError, PortResult};
+use tideline_common::time::{Span, Timestamp};
+
+/// Folder of all cursors.
+pub const CONNECTORS: &str = "connectors";
+
+/// Notes that are kept.
+const KEPT: u64 = 3;
+
+/// What is noted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// Who has the connector.
+    holder: String,
+    /// Until when, in microseconds since 1970.
+    until: Timestamp,
+    /// When the last poll began whose records are all in the log.
+    pub polled_at: Option<Timestamp>,
+    /// Where the next poll goes on, as the connector's feed wrote it.
+    pub cursor: Option<Json>,
+}
+
+/// A note as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "version")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(Note),
+}
+
+/// Why nothing was noted.
+#[derive(Debug, thiserror::Error)]
+pub enum CursorError {
+    /// Another process has the connector.
+    #[error("another process ({holder}) has the connector until {until}")]
+    Taken {
+        /// Which.
+        holder: String,
+        /// Until when, if nothing else is noted.
+        until: Timestamp,
+    },
+    /// The object store does not answer.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// The chain of notes of one connector.
+#[derive(Debug)]
+pub struct Cursors {
+    objects: Arc<dyn Objects>,
+    folder: String,
+    holder: String,
+    /// For how long a note holds; `None`: nobody else can be there.
+    lease: Option<Span>,
+    /// Number of the last note that was seen, 0 without one.
+    number: u64,
+    note: Note,
+}
+
+impl Cursors {
+    /// The chain of the connector `name`, as far as it has come. `holder` is this process's own name. With `lease`, other
+    /// processes may have the connector, and get it when nothing was noted for so long.
+    ///
+    /// # Errors
+    /// What the object store answers; `Corrupt` for a note that cannot be read.
+    pub async fn open(objects: Arc<dyn Objects>, name: &str, holder: String, lease: Option<Span>) -> PortResult<Self> {
+        let folder = format!("{CONNECTORS}/{name}");
+        let mut cursors = Self { objects, folder, holder, lease, number: 0, note: Note::default() };
+        cursors.reload().await?;
+        Ok(cursors)
+    }
+
+    /// What was noted last.
+    pub const fn note(&self) -> &Note {
+        &self.note
+    }
+
+    fn path(&self, number: u64) -> String {
+        format!("{}/{number:020}.json", self.folder)
+    }
+
+    /// Goes to the end of the chain. An object that was deleted meanwhile is not its end.
+    async fn reload(&mut self) -> PortResult<()> {
+        let prefix = format!("{}/", self.folder);
+        for _ in 0..KEPT {
+            let found = self.objects.list(&self.folder).await?;
+            let number = |path: &str| path.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok();
+            let Some(last) = found.iter().filter_map(|object| number(&object.path)).max() else {
+                (self.number, self.note) = (0, Note::default());
+                return Ok(());
+            };
+            match self.objects.get(&self.path(last)).await {
+                Ok(bytes) => {
+                    let Stored::V1(note) =
+                        serde_json::from_slice(&bytes).map_err(|error| PortError::corrupt(self.path(last), error))?;
+                    (self.number, self.note) = (last, note);
+                    return Ok(());
+                }
+                Err(PortError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(PortError::unavailable(self.folder.clone(), "notes come and go faster than they can be read"))
+    }
+
+    /// Makes sure that this process has the connector, and has it for a while.
+    ///
+    /// # Errors
+    /// Another process has it; the object store does not answer.
+    pub async fn claim(&mut self, now: Timestamp) -> Result<(), CursorError> {
+        let Some(lease) = self.lease else { return Ok(()) };
+        if self.note.holder != self.holder {
+            // Somebody else's note may have been followed by others.
+            self.reload().await?;
+            if self.note.holder != self.holder && self.note.until > now {
+                return Err(self.taken());
+            }
+        } else if self.note.until.since(now) > Span(lease.micros() / 2) {
+            return Ok(());
+        }
+        let note = Note { holder: self.holder.clone(), until: now.plus(lease), ..self.note.clone() };
+        self.put(note).await
+    }
+
+    /// Notes that everything up to `cursor` is in the log, with the poll that began at `polled_at`.
+    ///
+    /// # Errors
+    /// Another process has gone on; the object store does not answer, and the note may be there or not: note it again.
+    pub async fn commit(&mut self, cursor: Json, polled_at: Timestamp, now: Timestamp) -> Result<(), CursorError> {
+        let until = self.lease.map_or(now, |lease| now.plus(lease));
+        self.put(Note { holder: self.holder.clone(), until, polled_at: Some(polled_at), cursor: Some(cursor) }).await
+    }
+
+    /// Lets another process have the connector at once.
+    ///
+    /// # Errors
+    /// The object store does not answer: the others wait until what was noted has passed.
+    pub async fn release(&mut self, now: Timestamp) -> Result<(), CursorError> {
+        if self.lease.is_none() || self.note.holder != self.holder || self.note.until <= now {
+            return Ok(());
+        }
+        self.put(Note { until: now, ..self.note.clone() }).await
+    }
+
+    fn taken(&self) -> CursorError {
+        CursorError::Taken { holder: self.note.holder.clone(), until: self.note.until }
+    }
+
+    async fn put(&mut self, note: Note) -> Result<(), CursorError> {
+        let number = self.number + 1;
+        let path = self.path(number);
+        let stored =
+            serde_json::to_vec(&Stored::V1(note.clone())).map_err(|error| PortError::invalid(path.clone(), error))?;
+        match self.objects.put_if_absent(&path, Bytes::from(stored)).await? {
+            Created::Yes => (self.number, self.note) = (number, note),
+            Created::Exists => {
+                self.reload().await?;
+                // It is ours when an earlier attempt has worked without our hearing of it.
+                if self.note != note {
+                    return Err(self.taken());
+                }
+            }
+        }
+        if let Some(old) = self.number.checked_sub(KEPT).filter(|old| *old > 0)
+            && let Err(error) = self.objects.delete(&self.path(old)).await
+        {
+            tracing::debug!(%error, path = self.path(old), "an old note of a connector was not deleted");
+        }
+        Ok(())
+    }
+}

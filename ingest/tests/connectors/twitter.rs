@@ -1,0 +1,268 @@
+//! X: <https://docs.x.com/x-api/posts/recent-search>, <https://docs.x.com/x-api/posts/search/integrate/paginate>.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+use tideline_common::time::{Span, Timestamp};
+use tideline_ingest::connector::status::State;
+
+use super::support::{Asked, Reply, Server, Tester, World};
+
+/// Posts by id, which here is also the second of 2026-01-05 12:00 UTC at which each was posted.
+#[derive(Default)]
+struct Posts(Vec<u64>);
+
+fn second(id: u64) -> Timestamp {
+    Timestamp::parse("2026-01-05T12:00:00Z").unwrap().plus(Span::from_secs(id as i64))
+}
+
+fn post(id: u64) -> Json {
+    let mut post = json!({
+        "id": id.to_string(), "text": format!("post {id} about $TSLA"), "author_id": "2244994945",
+        "created_at": second(id).to_string().replace('Z', ".000Z"), "lang": "en", "edit_history_tweet_ids": [id.to_string()],
+    });
+    if id.is_multiple_of(2) {
+        post["geo"] = json!({ "place_id": "01a9a39529b27f36" });
+    }
+    post
+}
+
+impl Posts {
+    /// As X answers: newest first, a token that says where the next page begins.
+    fn search(&self, asked: &Asked) -> Reply {
+        assert_eq!(asked.path, "/2/tweets/search/recent");
+        assert_eq!(asked.param("max_results"), Some("100"));
+        let bound = |name: &str| asked.param(name).map(|id| id.parse::<u64>().unwrap());
+        let (since, until) = (bound("since_id"), bound("until_id"));
+        let start = asked.param("start_time").map(|at| Timestamp::parse(at).unwrap());
+        assert!(since.is_none() || start.is_none(), "X refuses both");
+        if since.is_some_and(|since| since < 5) {
+            let body = json!({
+                "errors": [{ "parameters": { "since_id": [since.map(|id| id.to_string())] },
+                             "message": "'since_id' must be a tweet id created after [2026-01-01T12:00Z]. Please use a 'since_id' that is larger than 5" }],
+                "title": "Invalid Request", "detail": "One or more parameters to your request was invalid.",
+                "type": "https://api.twitter.com/2/problems/invalid-request",
+            });
+            return Reply::Say(400, Vec::new(), body.to_string());
+        }
+        let matching: Vec<u64> = self
+            .0
+            .iter()
+            .rev()
+            .copied()
+            .filter(|id| since.is_none_or(|since| *id > since) && until.is_none_or(|until| *id < until))
+            .filter(|id| start.is_none_or(|start| second(*id) >= start))
+            .collect();
+        let from: usize =
+            asked.param("next_token").map_or(0, |token| token.strip_prefix("page-").unwrap().parse().unwrap());
+        let page: Vec<u64> = matching.iter().skip(from).take(100).copied().collect();
+        let mut meta = json!({ "result_count": page.len() });
+        if let (Some(newest), Some(oldest)) = (page.first(), page.last()) {
+            meta["newest_id"] = json!(newest.to_string());
+            meta["oldest_id"] = json!(oldest.to_string());
+        }
+        if from + page.len() < matching.len() {
+            meta["next_token"] = json!(format!("page-{}", from + page.len()));
+        }
+        // Without results there is no `data`.
+        let mut answer = json!({ "meta": meta });
+        if !page.is_empty() {
+            answer["data"] = page.iter().map(|id| post(*id)).collect();
+            answer["includes"] =
+                json!({ "places": [{ "id": "01a9a39529b27f36", "name": "Manhattan", "full_name": "Manhattan, NY" }] });
+        }
+        Reply::ok(&answer)
+    }
+}
+
+struct X {
+    world: World,
+    server: Server,
+    posts: Arc<Mutex<Posts>>,
+}
+
+impl X {
+    async fn new() -> Self {
+        let world = World::new();
+        let posts = Arc::new(Mutex::new(Posts::default()));
+        let searched = Arc::clone(&posts);
+        let server = Server::start(&world, move |asked, _| searched.lock().search(asked)).await;
+        Self { world, server, posts }
+    }
+
+    fn connector(&self, more: &str) -> Tester {
+        self.world.connector(&self.server, "twitter", &format!("token = \"b3arer\"\nkeywords = [\"$TSLA\"]\n{more}"))
+    }
+
+    fn post(&self, ids: impl Iterator<Item = u64>) {
+        self.posts.lock().0.extend(ids);
+    }
+
+    fn taken(&self) -> Vec<u64> {
+        self.world.take("id").iter().map(|id| id.parse().unwrap()).collect()
+    }
+}
+
+#[tokio::test]
+async fn polls_go_on_from_the_newest_post() {
+    let x = X::new().await;
+    let mut twitter = x.connector("languages = [\"en\"]");
+    // The first poll asks nothing: what was there before is not wanted, and there is no id to go on from.
+    assert_eq!(twitter.settle().await, Span::from_secs(30));
+    assert_eq!(x.server.asked().len(), 0);
+    x.post(10..13);
+    twitter.again(&x.world).await;
+    let records = x.world.take_records();
+    assert_eq!(
+        records[0].to_string(),
+        r#"{"id":"10","created_at":"2026-01-05 12:00:10","text":"post 10 about $TSLA","user_id":"2244994945","language":"en"}"#
+    );
+    assert_eq!(records.len(), 3);
+    let asked = &x.server.asked()[0];
+    assert_eq!(asked.header("authorization"), "Bearer b3arer");
+    assert_eq!(asked.param("query"), Some("$TSLA lang:en -is:retweet"));
+    assert_eq!(asked.param("start_time"), Some("2026-01-05T12:00:00Z"));
+    x.post(40..42);
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [40, 41]);
+    let asked = &x.server.asked()[1];
+    assert_eq!((asked.param("since_id"), asked.param("start_time")), (Some("12"), None));
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [] as [u64; 0]);
+    assert_eq!(x.server.asked()[2].param("since_id"), Some("41"));
+}
+
+#[tokio::test]
+async fn a_quiet_time_before_the_first_post_is_not_skipped() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    twitter.again(&x.world).await;
+    twitter.again(&x.world).await;
+    // Posted long before this poll, after the first one.
+    x.post(5..8);
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [5, 6, 7]);
+}
+
+#[tokio::test]
+async fn all_pages_are_turned_before_anything_is_appended() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    x.post(10..460);
+    twitter.again(&x.world).await;
+    assert_eq!(x.server.asked().len(), 5);
+    assert_eq!(x.taken(), (10..460).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_long_backlog_comes_in_parts_and_a_restart_goes_on_in_the_middle() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    x.post(10..20);
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken().len(), 10);
+    x.post(20..2_530);
+    // The second part fails: the process ends with one part in the log.
+    let posts = Arc::clone(&x.posts);
+    x.server.answer(move |asked, number| if number < 10 { posts.lock().search(asked) } else { Reply::status(503) });
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), (1_530..2_530).collect::<Vec<_>>());
+    assert_eq!(twitter.status().state, State::Failing);
+    drop(twitter);
+    // More is posted meanwhile: it is not mixed in.
+    x.post(2_530..2_540);
+    let posts = Arc::clone(&x.posts);
+    x.server.answer(move |asked, _| posts.lock().search(asked));
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    let mut taken = x.taken();
+    // The parts follow each other without waiting; each is in order.
+    assert_eq!(taken[..1_000], (530..1_530).collect::<Vec<_>>());
+    assert_eq!(taken[1_000..], (20..530).collect::<Vec<_>>());
+    twitter.again(&x.world).await;
+    taken = x.taken();
+    assert_eq!(taken, (2_530..2_540).collect::<Vec<_>>());
+    assert_eq!(twitter.status().gaps, 0);
+}
+
+#[tokio::test]
+async fn a_search_that_no_longer_goes_back_far_enough_is_a_gap() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    x.post(std::iter::once(3));
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [3]);
+    // For this server ids below 5 are too old.
+    x.post(10..12);
+    twitter.again(&x.world).await;
+    // All that the search still has, which here is everything.
+    assert_eq!(x.taken(), [3, 10, 11]);
+    let status = twitter.status();
+    assert_eq!((status.gaps, status.state), (1, State::Running));
+    assert!(status.last_gap.unwrap().contains("post 3"));
+    let asked = x.server.asked();
+    let start = Timestamp::parse(asked.last().unwrap().param("start_time").unwrap()).unwrap();
+    let back = x.world.now().since(start);
+    assert!(back < Span::from_secs(7 * 86_400) && back > Span::from_secs(6 * 86_400), "{back}");
+}
+
+#[tokio::test]
+async fn limits_of_x_are_kept() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    let posts = Arc::clone(&x.posts);
+    let reset = (x.world.now().micros() / 1_000_000 + 600).to_string();
+    x.server.answer(move |asked, number| match number {
+        0 => Reply::Say(429, Vec::new(), r#"{"title":"Too Many Requests","status":429}"#.to_owned())
+            .with("x-rate-limit-limit", "300")
+            .with("x-rate-limit-remaining", "0")
+            .with("x-rate-limit-reset", reset.clone()),
+        _ => posts.lock().search(asked),
+    });
+    x.post(10..12);
+    let start = x.world.now();
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [10, 11]);
+    assert_eq!(x.server.asked()[1].at.since(start), Span::from_secs(600));
+}
+
+#[tokio::test]
+async fn posts_can_be_messages_of_customers_with_their_place() {
+    let x = X::new().await;
+    let mut twitter = x.connector("form = \"message\"\ncity = \"nowhere\"\nproducts = { \"Model 3\" = [\"$TSLA\"] }");
+    twitter.settle().await;
+    x.post(10..12);
+    twitter.again(&x.world).await;
+    let records = x.world.take_records();
+    assert_eq!(
+        records[0].to_string(),
+        r#"{"id":"twitter-10","created_at":"2026-01-05T12:00:10Z","text":"post 10 about $TSLA","city":"Manhattan","product":"Model 3","channel":"social","platform":"twitter","author":"2244994945","language":"en"}"#
+    );
+    assert_eq!(records[1]["city"], "nowhere");
+}
+
+#[tokio::test]
+async fn an_application_of_x_gets_its_token_from_x() {
+    let world = World::new();
+    let server = Server::start(&world, |asked, _| {
+        if asked.path == "/oauth2/token" {
+            // Without an end: https://docs.x.com/resources/fundamentals/authentication/api-reference
+            return Reply::ok(&json!({ "token_type": "bearer", "access_token": "AAAA" }));
+        }
+        assert_eq!(asked.header("authorization"), "Bearer AAAA");
+        Posts(vec![10]).search(asked)
+    })
+    .await;
+    let keys = "client_id = \"key\"\nclient_secret = \"secret\"\nquery = \"from:nasa\"\nskip_existing = false";
+    let mut twitter = world.connector(&server, "twitter", keys);
+    twitter.settle().await;
+    assert_eq!(world.take("id"), ["10"]);
+    assert_eq!(server.asked()[1].param("query"), Some("from:nasa"));
+    assert_eq!(server.asked()[1].param("start_time"), None);
+}
