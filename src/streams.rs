@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Makes the tables, and tails the changes of all views of `plan` that have some, until `cancel`. Several processes may
 /// do so at once: what one has written already changes nothing.
 pub async fn follow(log: Arc<dyn Log>, store: Arc<ClickHouseAnalytics>, plan: Arc<Plan>, cancel: CancellationToken) {
-    let views: Vec<_> = plan.views.iter().filter(|view| changes::wanted(view)).cloned().collect();
+    let views: Vec<_> = plan.views.iter().filter(|view| changes::ranked(view)).cloned().collect();
     let mut pause = PAUSE;
     while !views.is_empty() && !cancel.is_cancelled() {
         match cancel.run_until_cancelled(attempt(&log, &store, &plan, &views, &cancel)).await {

@@ -90,6 +90,7 @@ mod tests {
             lookups: Vec::new(),
             reports: Vec::new(),
             alerts: Vec::new(),
+            outputs: Vec::new(),
         };
         (plan, view)
     }

@@ -13,14 +13,16 @@
 //! appended while no records come.
 //!
 //! ```text
-//! record  format 1 | version text | source text | partition varint | position varint
-//!         | highest: 0, or 1 and signed | last appended: the same | rows varint | row*
+//! record  format 2 | version text | source text | partition varint | position varint
+//!         | highest: 0, or 1 and signed | last appended: the same | part varint | parts varint
+//!         | buckets u8 | bucket u8 | last of its bucket: 0 or 1 | rows varint | row*
 //! row     key bytes | pane signed | states (see crate::state)
 //! ```
+//! Format 1, which is still read, lacked the bucket and what goes with it.
 
 use bytes::Bytes;
 
-use crate::plan::ViewPlan;
+use crate::plan::{Plan, ViewPlan};
 use crate::ports::ViewSchema;
 use crate::position::{Offset, Partition, Shard};
 use crate::record::NewRecord;
@@ -29,9 +31,11 @@ use crate::time::Timestamp;
 use crate::watermark::Watermark;
 
 /// Number of the format.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format before: without buckets.
+const FORMAT_WITHOUT_BUCKETS: u8 = 1;
 /// Buckets of keys: the most partitions of a topic of changes that can share the work.
-const BUCKETS: u8 = 16;
+pub const BUCKETS: u8 = 16;
 /// A record is cut when its rows have reached this many bytes.
 pub const RECORD_BYTES: usize = 256 << 10;
 
@@ -40,13 +44,18 @@ pub fn topic(view: &str) -> String {
     format!("tideline.changes.{view}")
 }
 
-/// Whether the changes of a view are wanted by anyone: rankings are.
-pub fn wanted(view: &ViewPlan) -> bool {
+/// Whether rankings of a view are kept ready from its changes.
+pub fn ranked(view: &ViewPlan) -> bool {
     !view.top.is_empty()
 }
 
+/// Whether the changes of a view are wanted by anyone: by rankings, or by what waits for its windows to close.
+pub fn wanted(plan: &Plan, view: &ViewPlan) -> bool {
+    ranked(view) || plan.closes(&view.name)
+}
+
 /// The bucket of a key of a view, of `buckets`.
-fn bucket(key: &[u8], buckets: u8) -> u8 {
+pub fn bucket(key: &[u8], buckets: u8) -> u8 {
     (xxhash_rust::xxh3::xxh3_64(key) % u64::from(buckets)) as u8
 }
 
@@ -57,6 +66,20 @@ pub struct Part {
     pub part: u64,
     /// How many there are.
     pub parts: u64,
+    /// The keys that it speaks of; `None` in records of a format that did not say so.
+    pub bucket: Option<BucketPart>,
+}
+
+/// The keys that a record speaks of: those of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketPart {
+    /// Its number, from 0.
+    pub bucket: u8,
+    /// Of how many: one means that every key may be in it.
+    pub buckets: u8,
+    /// Whether no record of the same change follows that has keys of this bucket: who has read up to here knows all of
+    /// them as of the change's position.
+    pub last: bool,
 }
 
 /// Changed panes of one view, from one shard.
@@ -112,16 +135,23 @@ impl Change {
             }
         }
         let parts = cuts.len() as u64;
-        let record = |(part, (bucket, rows, count)): (usize, (u8, Vec<u8>, u64))| NewRecord {
-            key: Some(vec![bucket].into()),
-            headers: Vec::new(),
-            payload: self.record(&rows, count, (part as u64, parts)),
+        let mut last = vec![0; usize::from(buckets)];
+        for (part, (bucket, ..)) in cuts.iter().enumerate() {
+            last[usize::from(*bucket)] = part;
+        }
+        let record = |(part, (bucket, rows, count)): (usize, (u8, Vec<u8>, u64))| {
+            let of = BucketPart { bucket, buckets, last: last[usize::from(bucket)] == part };
+            NewRecord {
+                key: Some(vec![bucket].into()),
+                headers: Vec::new(),
+                payload: self.record(&rows, count, (part as u64, parts), of),
+            }
         };
         cuts.into_iter().enumerate().map(record).collect()
     }
 
-    fn record(&self, rows: &[u8], count: u64, (part, parts): (u64, u64)) -> Bytes {
-        let mut out = Vec::with_capacity(rows.len() + 64);
+    fn record(&self, rows: &[u8], count: u64, (part, parts): (u64, u64), of: BucketPart) -> Bytes {
+        let mut out = Vec::with_capacity(rows.len() + 67);
         out.push(FORMAT);
         write_bytes(self.version.as_bytes(), &mut out);
         write_bytes(self.shard.source.as_bytes(), &mut out);
@@ -135,6 +165,7 @@ impl Change {
         }
         write_varint(part, &mut out);
         write_varint(parts, &mut out);
+        out.extend_from_slice(&[of.buckets, of.bucket, u8::from(of.last)]);
         write_varint(count, &mut out);
         out.extend_from_slice(rows);
         out.into()
@@ -155,7 +186,8 @@ impl Change {
     /// As [`decode`](Self::decode).
     pub fn decode_part(bytes: &[u8], view: &ViewSchema) -> Result<Option<(Self, Part)>, CodecError> {
         let mut reader = Reader::new(bytes);
-        if reader.byte()? != FORMAT {
+        let format = reader.byte()?;
+        if format != FORMAT && format != FORMAT_WITHOUT_BUCKETS {
             return Err(CodecError { at: 0, what: "a format that this program knows" });
         }
         let version = reader.text()?.to_owned();
@@ -176,6 +208,15 @@ impl Change {
         if part >= parts {
             return Err(CodecError { at: 0, what: "a part that is one of the parts" });
         }
+        let bucket = if format == FORMAT {
+            let (buckets, bucket, last) = (reader.byte()?, reader.byte()?, reader.byte()? != 0);
+            if bucket >= buckets || buckets > BUCKETS {
+                return Err(reader.error("a bucket that is one of the buckets"));
+            }
+            Some(BucketPart { bucket, buckets, last })
+        } else {
+            None
+        };
         let mut panes = StateBatch::new(&view.fields);
         for _ in 0..reader.varint()? {
             let key = reader.bytes()?;
@@ -185,7 +226,7 @@ impl Change {
         let [highest, last_appended] = times;
         let shard = Shard { source, partition };
         let change = Self { version, shard, position, watermark: Watermark { highest, last_appended }, panes };
-        Ok(Some((change, Part { part, parts })))
+        Ok(Some((change, Part { part, parts, bucket })))
     }
 }
 
@@ -244,7 +285,11 @@ mod tests {
         for (at, record) in records.iter().enumerate() {
             assert!(record.payload.len() < 2 * RECORD_BYTES);
             let (read, part) = Change::decode_part(&record.payload, &view()).unwrap().unwrap();
-            assert_eq!(part, Part { part: at as u64, parts: records.len() as u64 });
+            assert_eq!((part.part, part.parts), (at as u64, records.len() as u64));
+            let of = part.bucket.unwrap();
+            assert_eq!((record.key.as_deref(), of.buckets), (Some(&[of.bucket][..]), BUCKETS));
+            let later = records[at + 1..].iter().any(|later| later.key == record.key);
+            assert_eq!(of.last, !later, "{at}");
             assert_eq!((read.position, &read.shard, read.watermark), (99, &change.shard, change.watermark));
             assert!(read.panes.keys.iter().all(|key| record.key.as_deref() == Some(&[bucket(key, BUCKETS)])));
             rows += read.panes.len();
@@ -262,7 +307,9 @@ mod tests {
             let mut panes = StateBatch::new(&view().fields);
             for (at, record) in records.iter().enumerate() {
                 let (read, part) = Change::decode_part(&record.payload, &view()).unwrap().unwrap();
-                assert_eq!(part, Part { part: at as u64, parts: records.len() as u64 });
+                assert_eq!((part.part, part.parts), (at as u64, records.len() as u64));
+                let last = at + 1 == records.len();
+                assert_eq!(part.bucket, Some(BucketPart { bucket: 0, buckets: 1, last }));
                 for row in 0..read.panes.len() {
                     let mut states = Vec::new();
                     read.panes.write_states(row, &mut states);
@@ -282,6 +329,20 @@ mod tests {
         assert_eq!(records.len(), usize::from(BUCKETS));
         let rows = |record: &NewRecord| Change::decode(&record.payload, &view()).unwrap().unwrap().panes.len();
         assert_eq!(records.iter().map(rows).sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn the_format_without_buckets_is_read() {
+        let change = change(3);
+        let new = &change.encode_for(1)[0].payload;
+        let of = BucketPart { bucket: 0, buckets: 1, last: true };
+        // What the first program wrote: no bucket.
+        let head = change.record(&[], 0, (0, 1), of).len() - 4;
+        let mut old = new.to_vec();
+        old.drain(head..head + 3);
+        old[0] = FORMAT_WITHOUT_BUCKETS;
+        let (read, part) = Change::decode_part(&old, &view()).unwrap().unwrap();
+        assert_eq!((read, part), (change, Part { part: 0, parts: 1, bucket: None }));
     }
 
     #[test]

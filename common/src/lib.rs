@@ -7,7 +7,7 @@
 //! - [`state`]: states with merge rules, in columns; the pane algebra · [`aggregate`]: the aggregates made of them
 //! - [`formula`]: expressions over finished measures
 //! - [`definition`]: the TOML file · [`plan`]: what it compiles to
-//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`generation`]: what a replay makes anew · [`changes`]: changed panes in the log
+//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`generation`]: what a replay makes anew · [`changes`]: changed panes in the log · [`alert`]: alerts that were fired
 //! - [`ports`]: what the layers need from the outside world
 //!
 //! # Never
@@ -15,6 +15,7 @@
 //! Scylla, `ClickHouse` or HTTP. What enters it is used by two layers.
 
 pub mod aggregate;
+pub mod alert;
 pub mod changes;
 pub mod checkpoint;
 pub mod column;

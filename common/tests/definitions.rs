@@ -6,6 +6,7 @@ mod support;
 use support::{CLEAN, diagnostics, load, with};
 use tideline_common::definition::format::{Kind, ROOT, Section};
 use tideline_common::plan::{Clash, Plan};
+use tideline_common::value::Value;
 
 /// The places and messages of a definition's mistakes, one a line.
 fn found(text: &str) -> String {
@@ -137,18 +138,83 @@ fn plans_explain_themselves() {
         load(include_str!("../../schema/pipelines/stock-sentiment.toml")).unwrap().explain()
     );
     insta::assert_snapshot!(
+        "trendscope",
+        load(include_str!("../../schema/pipelines/trendscope.toml")).unwrap().explain()
+    );
+    insta::assert_snapshot!(
         "movie_viewing",
         load(include_str!("../../schema/pipelines/movie-viewing.toml")).unwrap().explain()
     );
 }
 
 #[test]
+fn the_score_of_a_trend_is_the_sum_of_its_parts() {
+    let text = include_str!("../../schema/pipelines/trendscope.toml");
+    let score = |env: &dyn Fn(&str) -> Option<String>, popularity, mentions, sentiment| {
+        let plan = support::load_with(text, env).unwrap();
+        let view = plan.view("movie_trends").unwrap();
+        let names: Vec<&str> = view.measures.iter().map(|measure| measure.name.as_str()).collect();
+        assert_eq!(names, ["tmdb_popularity", "mentions_count", "reddit_sentiment"]);
+        let mut row = vec![popularity, mentions, sentiment];
+        for column in &view.columns {
+            let value = column.formula.evaluate(&row);
+            row.push(value);
+        }
+        let at = view.columns.iter().position(|column| column.name == "trend_score").unwrap();
+        row[view.measures.len() + at].as_f64().unwrap()
+    };
+    let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found}");
+    let none = |_: &str| None;
+    // 0.4 · 156.78 + 0.3 · 50 · 10 + 0.3 · 1.65 · 50
+    close(score(&none, Value::Float(156.78), Value::Int(50), Value::Float(0.65)), 237.462);
+    // A side that is missing counts as 0, and its sentiment as neutral.
+    close(score(&none, Value::Null, Value::Int(50), Value::Float(0.65)), 174.75);
+    close(score(&none, Value::Float(156.78), Value::Int(0), Value::Null), 77.712);
+    let weights = |name: &str| (name == "W2_MENTIONS").then(|| "0.5".to_owned());
+    close(score(&weights, Value::Float(156.78), Value::Int(50), Value::Float(0.65)), 337.462);
+}
+
+const CLOSING: &str = r#"
+[outputs.hourly]
+view = "totals"
+topic = "hourly"
+window = { size = "1h", slide = "10m" }
+columns = ["mean", "total"]
+
+[alerts.jump]
+view = "totals"
+on = "running"
+when = "total > 2 * prev(total)"
+"#;
+
+#[test]
+fn outputs_and_alerts_wait_for_windows() {
+    let clean = load(CLEAN).unwrap();
+    assert!(!clean.closes("totals"));
+    let plan = load(&format!("{CLEAN}{CLOSING}")).unwrap();
+    assert!(plan.closes("totals") && plan.alerts[0].when.has_previous());
+    assert_eq!(plan.views[0].version, clean.views[0].version, "states are the same");
+    let output = &plan.outputs[0];
+    let columns: Vec<&str> = output.columns.iter().map(|at| plan.views[0].answer[*at].name.as_str()).collect();
+    assert_eq!((columns, output.key.as_slice(), output.partitions), (vec!["mean", "total"], &[0][..], 2));
+    insta::assert_snapshot!("closing", plan.explain());
+}
+
+#[test]
+fn mistakes_in_outputs_and_alerts() {
+    let text = format!("{CLEAN}{}", include_str!("definitions/closing.toml"));
+    insta::assert_snapshot!(diagnostics(&text).to_string());
+}
+
+#[test]
 fn a_plan_that_is_printed_holds_no_webhook() {
-    let text =
-        format!("{CLEAN}\n[alerts.a]\nview = \"totals\"\nwhen = \"total > 1\"\nwebhook = \"https://secret.example\"\n");
+    let text = format!(
+        "{CLEAN}\n[alerts.a]\nview = \"totals\"\nwhen = \"total > 1\"\nwebhook = \"https://secret.example\"\nsecret = \"secret\"\n"
+    );
     let plan = load(&text).unwrap();
     assert_eq!(plan.alerts[0].webhook.as_deref(), Some("https://secret.example"));
-    assert!(!plan.explain().contains("secret"));
+    assert_eq!(plan.alerts[0].secret.as_deref(), Some("secret"));
+    assert!(!plan.explain().contains("secret.example") && plan.explain().contains("secret: set"));
     assert!(!serde_json::to_string(&plan).unwrap().contains("secret"));
 }
 

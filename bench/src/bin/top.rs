@@ -126,6 +126,7 @@ fn plan(view: ViewPlan) -> Plan {
         lookups: Vec::new(),
         reports: Vec::new(),
         alerts: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 

@@ -237,6 +237,7 @@ fn plan(sentiment: &str) -> Result<Plan> {
         lookups: Vec::new(),
         reports: Vec::new(),
         alerts: Vec::new(),
+        outputs: Vec::new(),
     })
 }
 

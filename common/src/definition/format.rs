@@ -90,7 +90,8 @@ pub static ROOT: Section = Section {
         optional("tables", Kind::Named(&TABLE), "Row-level tables over sources; they become Silver"),
         optional("views", Kind::Named(&VIEW), "Windowed measures over tables that share a key; they become Gold"),
         optional("lookups", Kind::Named(&LOOKUP), "Newest rows of a table per key"),
-        optional("alerts", Kind::Named(&ALERT), "Conditions over a view's closed windows"),
+        optional("alerts", Kind::Named(&ALERT), "Conditions over a view's windows"),
+        optional("outputs", Kind::Named(&OUTPUT), "Topics that the closed windows of a view go to"),
         optional("reports", Kind::Named(&REPORT), "Batch-only results, made by steps"),
     ],
 };
@@ -248,11 +249,47 @@ static LOOKUP_RETAIN: Section = Section {
 
 static ALERT: Section = Section {
     name: "alert",
-    about: "A condition over a view's closed windows",
+    about: "A condition over a view's windows, fired once per key and window",
     keys: &[
         required("view", Kind::String, "The view"),
-        required("when", Kind::Sql, "Boolean expression over the view's columns"),
+        required(
+            "when",
+            Kind::Sql,
+            "Boolean expression over the view's columns; prev(column) is the column of the window before, null without one",
+        ),
+        optional(
+            "on",
+            Kind::Choice(&["closed", "running"]),
+            "When it looks at a window: closed (default), when it has closed; running, with every change until then",
+        ),
         optional("webhook", Kind::String, "URL that alerts are posted to; empty: none"),
+        optional("secret", Kind::String, "What posts are signed with (HMAC-SHA256); empty: they are not"),
+    ],
+};
+
+static OUTPUT: Section = Section {
+    name: "output",
+    about: "A topic that the closed windows of a view go to, one JSON record per key and window",
+    keys: &[
+        required("view", Kind::String, "The view"),
+        required("topic", Kind::String, "Topic of the log; no source of the view reads it"),
+        optional("key", Kind::Strings, "Columns of the view's key that make the record's key; default: all of them"),
+        optional(
+            "window",
+            Kind::DurationOr(&WINDOW),
+            "Another window of the view's panes: a duration (tumbling) or { size, slide }; default: that of the view",
+        ),
+        optional(
+            "columns",
+            Kind::Strings,
+            "Columns of the view that go into a record, beside key, window_start and window_end; default: all of them",
+        ),
+        optional(
+            "partitions",
+            Kind::Integer(1, MAX_PARTITIONS),
+            "Partitions of the topic when Tideline creates it; default 2",
+        ),
+        optional("retention", Kind::Duration, "How long the log keeps records; default: for ever"),
     ],
 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::diagnostic::SourceFile;
 use super::text::Text;
-use crate::plan::Start;
+use crate::plan::{AlertOn, Start};
 use crate::time::Span;
 use crate::value::Type;
 
@@ -38,6 +38,8 @@ pub struct Definition {
     pub lookups: Vec<Lookup>,
     /// `[alerts.*]`.
     pub alerts: Vec<Alert>,
+    /// `[outputs.*]`.
+    pub outputs: Vec<Output>,
     /// `[reports.*]`.
     pub reports: Vec<Report>,
 }
@@ -174,8 +176,35 @@ pub struct Alert {
     pub view: Option<Text>,
     /// The condition.
     pub when: Option<Text>,
+    /// When it looks at a window.
+    pub on: AlertOn,
     /// Where to post.
     pub webhook: Option<Text>,
+    /// What to sign with.
+    pub secret: Option<Text>,
+}
+
+/// `[outputs.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its name.
+    pub name: Text,
+    /// The view.
+    pub view: Option<Text>,
+    /// The topic.
+    pub topic: Option<Text>,
+    /// Columns of the record's key; `None`: all of the view's.
+    pub key: Option<Vec<Text>>,
+    /// Size of the window; `None`: the window is the view's.
+    pub size: Option<Placed<Span>>,
+    /// Slide of the window; `None`: as its size.
+    pub slide: Option<Placed<Span>>,
+    /// Columns of a record; `None`: all of the view's.
+    pub columns: Option<Vec<Text>>,
+    /// Partitions of the topic when Tideline creates it.
+    pub partitions: u32,
+    /// How long the log keeps records.
+    pub retention: Option<Span>,
 }
 
 /// `[reports.NAME]`.

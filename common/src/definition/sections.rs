@@ -3,11 +3,13 @@
 use toml_span::value::{Table as TomlTable, Value};
 
 use super::format::{Kind, ROOT, Section, TYPES};
-use super::model::{Alert, Definition, Lookup, Measure, NamedSql, Place, Report, Source, SourceColumn, Table, View};
+use super::model::{
+    Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Table, View,
+};
 use super::reader::{Context, Reader, a_kind, did_you_mean, place_of};
 use super::steps;
 use super::text::Text;
-use crate::plan::{EVENT_TIME, Start};
+use crate::plan::{AlertOn, EVENT_TIME, Start};
 use crate::time::Span;
 use crate::value::Type;
 
@@ -50,6 +52,7 @@ pub(super) fn definition(root: &TomlTable<'_>, context: &mut Context<'_>) -> Def
         views: named(&reader, "views", context, view),
         lookups: named(&reader, "lookups", context, lookup),
         alerts: named(&reader, "alerts", context, alert),
+        outputs: named(&reader, "outputs", context, output),
         reports: named(&reader, "reports", context, report),
     };
     let both = definition.tables.iter().map(|t| &t.name).chain(definition.views.iter().map(|v| &v.name));
@@ -231,22 +234,30 @@ fn table(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Table
     }
 }
 
+/// Size and slide of the window of a view or an output.
+fn window(
+    reader: &Reader<'_, '_>,
+    section: &'static Section,
+    context: &mut Context<'_>,
+) -> (Option<Placed<Span>>, Option<Placed<Span>>) {
+    let Some(value) = reader.value("window") else { return (None, None) };
+    if value.as_str().is_some() {
+        return (reader.duration("window", context), None);
+    }
+    let Some((table, place)) = reader.table("window", context) else { return (None, None) };
+    let inner = Reader::new(section_of(section, "window"), table, &place, context);
+    let size = inner.duration("size", context);
+    let slide = inner.duration("slide", context);
+    // A slide that cannot be read must not become a tumbling window with mistakes of its own.
+    if slide.is_none() && inner.value("slide").is_some() {
+        return (None, None);
+    }
+    (size, slide)
+}
+
 fn view(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> View {
     let view = section_of(&ROOT, "views");
-    let (mut size, mut slide) = (None, None);
-    if let Some(value) = reader.value("window") {
-        if value.as_str().is_some() {
-            size = reader.duration("window", context);
-        } else if let Some((table, place)) = reader.table("window", context) {
-            let inner = Reader::new(section_of(view, "window"), table, &place, context);
-            size = inner.duration("size", context);
-            slide = inner.duration("slide", context);
-            // A slide that cannot be read must not become a tumbling window with mistakes of its own.
-            if slide.is_none() && inner.value("slide").is_some() {
-                size = None;
-            }
-        }
-    }
+    let (size, slide) = window(&reader, view, context);
     let mut measures = Vec::new();
     for (name, value) in reader.names("measures", context) {
         context.check_column(&name, ANSWER_COLUMNS);
@@ -307,7 +318,34 @@ fn alert(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Alert
         // What it holds may be a secret: it is not repeated.
         context.report.error(&url.place, "a webhook is a URL that starts with http:// or https://");
     }
-    Alert { view: reader.filled("view", context), when: reader.filled("when", context), webhook, name }
+    let on = match reader.choice("on", context).as_deref() {
+        Some("running") => AlertOn::Running,
+        _ => AlertOn::Closed,
+    };
+    let secret = reader.text("secret", context).filter(|secret| !secret.value.is_empty());
+    Alert { view: reader.filled("view", context), when: reader.filled("when", context), on, webhook, secret, name }
+}
+
+fn output(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Output {
+    let (size, slide) = window(&reader, section_of(&ROOT, "outputs"), context);
+    let list = |key: &str, context: &mut Context<'_>| reader.value(key).map(|_| reader.texts(key, context));
+    let topic = reader.filled("topic", context).inspect(|topic| {
+        check_topic(topic, context);
+        if topic.value.starts_with("tideline.") {
+            context.report.error(&topic.place, "topics that start with `tideline.` are Tideline's own");
+        }
+    });
+    Output {
+        view: reader.filled("view", context),
+        topic,
+        key: list("key", context),
+        size,
+        slide,
+        columns: list("columns", context),
+        partitions: reader.integer("partitions", context).unwrap_or(DEFAULT_PARTITIONS) as u32,
+        retention: reader.duration("retention", context).map(|kept| kept.value),
+        name,
+    }
 }
 
 fn report(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Report {

@@ -33,7 +33,20 @@ enum Known {
 
 /// The compiled form and the type of `expression`, the tree of `sql`.
 pub(super) fn check(sql: &str, expression: &Expr, columns: &[Field]) -> Result<(Node, Type), Vec<FormulaError>> {
-    let mut checker = Checker { sql, columns, mistakes: Vec::new() };
+    run(Checker { sql, columns, previous: false, mistakes: Vec::new() }, expression)
+}
+
+/// As [`check`], where `prev(column)` is the column of that name of the row before: its index is that of the column and
+/// the number of columns.
+pub(super) fn check_with_previous(
+    sql: &str,
+    expression: &Expr,
+    columns: &[Field],
+) -> Result<(Node, Type), Vec<FormulaError>> {
+    run(Checker { sql, columns, previous: true, mistakes: Vec::new() }, expression)
+}
+
+fn run(mut checker: Checker<'_>, expression: &Expr) -> Result<(Node, Type), Vec<FormulaError>> {
     let (node, known) = checker.part(expression);
     match known {
         Known::Is(ty @ (Type::Map | Type::Strings)) => {
@@ -67,6 +80,8 @@ pub(super) fn names(sql: &str, expression: &Expr) -> Vec<Reference> {
 struct Checker<'a> {
     sql: &'a str,
     columns: &'a [Field],
+    /// Whether there is a row before.
+    previous: bool,
     mistakes: Vec<FormulaError>,
 }
 
@@ -363,7 +378,24 @@ impl Checker<'_> {
         self.call(part, &name, &arguments.iter().collect::<Vec<_>>())
     }
 
+    /// `prev(column)`.
+    fn previous(&mut self, part: &Expr, arguments: &[&Expr]) -> (Node, Known) {
+        let [Expr::Identifier(ident)] = arguments else {
+            let at = self.place(part);
+            let message = "`prev` takes the name of one column: prev(score)".to_owned();
+            self.note(MistakeKind::Arguments, at, message);
+            return BROKEN;
+        };
+        match self.column(ident) {
+            (Node::Column(at), known) => (Node::Column(at + self.columns.len()), known),
+            broken => broken,
+        }
+    }
+
     fn call(&mut self, part: &Expr, name: &str, arguments: &[&Expr]) -> (Node, Known) {
+        if self.previous && name == "prev" {
+            return self.previous(part, arguments);
+        }
         let (least, most) = match name {
             "abs" | "sign" | "floor" | "ceil" | "ceiling" | "sqrt" | "ln" | "exp" | "label" => (1, 1),
             "round" => (1, 2),

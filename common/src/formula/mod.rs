@@ -38,6 +38,8 @@ pub struct Formula {
     node: node::Node,
     #[serde(skip)]
     references: Vec<String>,
+    #[serde(skip)]
+    previous: bool,
 }
 
 /// A mistake in an expression.
@@ -90,15 +92,38 @@ impl Formula {
     pub fn compile(sql: &str, columns: &[Field]) -> Result<(Self, Type), Vec<FormulaError>> {
         let expression = syntax::parse(sql).map_err(|error| vec![error])?;
         let (node, ty) = check::check(sql, &expression, columns)?;
-        let mut references: Vec<String> = Vec::new();
+        Ok((Self::of(sql, node, columns), ty))
+    }
+
+    /// As [`compile`](Self::compile), where `prev(column)` is the value of a column in the row before.
+    /// [`evaluate`](Self::evaluate) takes the columns of both rows then, those of the row before behind the others;
+    /// without a row before they are missing, and null.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_with_previous(sql: &str, columns: &[Field]) -> Result<(Self, Type), Vec<FormulaError>> {
+        let expression = syntax::parse(sql).map_err(|error| vec![error])?;
+        let (node, ty) = check::check_with_previous(sql, &expression, columns)?;
+        Ok((Self::of(sql, node, columns), ty))
+    }
+
+    fn of(sql: &str, node: node::Node, columns: &[Field]) -> Self {
+        let (mut references, mut previous) = (Vec::<String>::new(), false);
         node.visit_columns(&mut |at| {
-            if let Some(field) = columns.get(at)
+            previous |= at >= columns.len();
+            // Beyond the columns are those of the row before.
+            if let Some(field) = columns.get(at % columns.len().max(1))
                 && !references.contains(&field.name)
             {
                 references.push(field.name.clone());
             }
         });
-        Ok((Self { sql: sql.to_owned(), node, references }, ty))
+        Self { sql: sql.to_owned(), node, references, previous }
+    }
+
+    /// Whether it looks at the row before.
+    pub const fn has_previous(&self) -> bool {
+        self.previous
     }
 
     /// The columns that `sql` names, each once, by first use, whether they exist or not: to sort formulas by

@@ -303,3 +303,28 @@ proptest! {
         prop_assert_eq!(over("NOT (open < close OR views > 0)", &row), Value::Bool(a >= b && n <= 0));
     }
 }
+
+#[test]
+fn the_row_before_is_null_without_one() {
+    let columns = [("score", Type::Float), ("n", Type::Int)].map(|(name, ty)| Field { name: name.into(), ty });
+    let (formula, ty) = Formula::compile_with_previous("score > 1.5 * prev(score) AND n >= 3", &columns).unwrap();
+    assert_eq!((ty, formula.has_previous()), (Type::Bool, true));
+    assert_eq!(formula.references().collect::<Vec<_>>(), ["score", "n"]);
+    let row = |score: f64, n: i64| vec![Value::Float(score), Value::Int(n)];
+    let both = |now: Vec<Value>, before: Vec<Value>| formula.evaluate(&[now, before].concat());
+    assert_eq!(both(row(16.0, 3), row(10.0, 9)), Value::Bool(true));
+    assert_eq!(both(row(15.0, 3), row(10.0, 9)), Value::Bool(false));
+    assert_eq!(formula.evaluate(&row(16.0, 3)), Value::Null);
+    let (formula, _) = Formula::compile_with_previous("n > COALESCE(prev(n), 0)", &columns).unwrap();
+    assert_eq!(formula.evaluate(&row(0.0, 1)), Value::Bool(true));
+    // Where there is no row before, there is no such function.
+    let unknown = Formula::compile("prev(n) > 1", &columns).unwrap_err();
+    assert!(unknown[0].message.contains("unknown function `prev`"), "{unknown:?}");
+    for (sql, part) in
+        [("prev(n + 1) > 1", "one column"), ("prev() > 1", "one column"), ("prev(x) > 1", "unknown column")]
+    {
+        let errors = Formula::compile_with_previous(sql, &columns).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].message.contains(part), "{sql}: {errors:?}");
+    }
+    assert!(!Formula::compile_with_previous("n > 1", &columns).unwrap().0.has_previous());
+}

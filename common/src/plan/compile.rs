@@ -5,10 +5,10 @@ use super::expression::{self, Names};
 use super::functions::{AGGREGATES, UNSTABLE, locate, word};
 use super::{
     AlertPlan, Check, EVENT_TIME, EventTime, ExpressionTypes, Field, LookupPlan, Plan, SourcePlan, TableColumn,
-    TablePlan, TimeFormat, hash, reports, views,
+    TablePlan, TimeFormat, hash, outputs, reports, views,
 };
 use crate::definition::{self, Definition, Diagnostics, Environment, Findings, Text, did_you_mean};
-use crate::formula::{Formula, suggest};
+use crate::formula::{Formula, FormulaError, suggest};
 use crate::value::Type;
 
 /// Compiles a definition; `types` says what its SQL expressions evaluate to.
@@ -49,6 +49,10 @@ fn run(definition: &Definition, types: &dyn ExpressionTypes, findings: Findings)
     }
     for alert in &definition.alerts {
         plan.alerts.extend(compiler.alert(alert, &plan));
+    }
+    for output in &definition.outputs {
+        let compiled = outputs::output(&mut compiler, output, &plan);
+        plan.outputs.extend(compiled);
     }
     for report in &definition.reports {
         let compiled = reports::report(&mut compiler, report, &plan);
@@ -444,21 +448,31 @@ impl Compiler<'_> {
         if !known {
             return None;
         }
-        let formula = self.formula(when, &view.answer)?;
+        let formula = self.formula_of(when, Formula::compile_with_previous(&when.value, &view.answer))?;
         if formula.1 != Type::Bool {
             self.error(when, format!("`when` is of type bool, and this is of type {}", formula.1));
         }
         Some(AlertPlan {
             name: alert.name.value.clone(),
             view: view.name.clone(),
+            on: alert.on,
             when: formula.0,
             webhook: alert.webhook.as_ref().map(|w| w.value.clone()),
+            secret: alert.secret.as_ref().map(|s| s.value.clone()),
         })
     }
 
     /// Compiles a formula; its mistakes are reported.
     pub(super) fn formula(&mut self, sql: &Text, columns: &[Field]) -> Option<(Formula, Type)> {
-        match Formula::compile(&sql.value, columns) {
+        self.formula_of(sql, Formula::compile(&sql.value, columns))
+    }
+
+    fn formula_of(
+        &mut self,
+        sql: &Text,
+        compiled: Result<(Formula, Type), Vec<FormulaError>>,
+    ) -> Option<(Formula, Type)> {
+        match compiled {
             Ok(compiled) => Some(compiled),
             Err(errors) => {
                 for error in errors {

@@ -2,14 +2,15 @@
 
 use std::fmt::{self, Write};
 
-use super::{JoinTime, Plan, ReportPlan, SourcePlan, Step, TablePlan, TimeFormat, ViewPlan};
+use super::{JoinTime, OutputPlan, Plan, ReportPlan, SourcePlan, Step, TablePlan, TimeFormat, ViewPlan};
 use crate::state::{Input, Rule, StateField};
 use crate::time::Span;
 use crate::value::Type;
+use crate::window::Window;
 
 impl Plan {
     /// The whole plan as text: sources, tables, views with panes, states and their merge rules, lookups, alerts,
-    /// reports, and the tables that stores hold of it. Webhooks are not shown.
+    /// outputs, reports, and the tables that stores hold of it. Webhooks are not shown.
     pub fn explain(&self) -> String {
         let mut out = String::new();
         // Writing into a string does not fail.
@@ -36,13 +37,35 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
         writeln!(out, "  retain speed: {}", forever(lookup.retain_speed))?;
     }
     for alert in &plan.alerts {
-        writeln!(out, "\nalert {}\n  over {} when {}", alert.name, alert.view, alert.when.sql)?;
-        writeln!(out, "  webhook: {}", if alert.webhook.is_some() { "set" } else { "none" })?;
+        let when = one_line(&alert.when.sql);
+        writeln!(out, "\nalert {}\n  over {} windows of {} when {when}", alert.name, alert.on.name(), alert.view)?;
+        let set = |value: &Option<String>| if value.is_some() { "set" } else { "none" };
+        writeln!(out, "  webhook: {}, secret: {}", set(&alert.webhook), set(&alert.secret))?;
+    }
+    for output in &plan.outputs {
+        write_output(plan, output, out)?;
     }
     for report in &plan.reports {
         write_report(report, out)?;
     }
     Ok(())
+}
+
+fn write_output(plan: &Plan, output: &OutputPlan, out: &mut String) -> fmt::Result {
+    let view = plan.view(&output.view);
+    let key: Vec<&str> = view.map_or_else(Vec::new, |view| {
+        output.key.iter().filter_map(|at| view.key.get(*at)).map(|field| field.name.as_str()).collect()
+    });
+    writeln!(out, "\noutput {} to topic {}", output.name, output.topic)?;
+    writeln!(out, "  {} partitions, kept {}", output.partitions, forever(output.retention))?;
+    let Window { size, slide } = output.window;
+    writeln!(out, "  closed windows of {} every {slide} of {}, record key ({})", size, output.view, key.join(", "))?;
+    let Some(view) = view else { return Ok(()) };
+    let columns = output.columns.iter().filter_map(|at| view.answer.get(*at));
+    let mut fields: Vec<String> = view.key.iter().map(|field| format!("{} {}", field.name, field.ty)).collect();
+    fields.extend(["window_start timestamp".to_owned(), "window_end timestamp".to_owned()]);
+    fields.extend(columns.map(|field| format!("{} {}", field.name, field.ty)));
+    writeln!(out, "  record {}", fields.join(", "))
 }
 
 fn forever(span: Option<Span>) -> String {

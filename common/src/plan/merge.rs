@@ -10,7 +10,7 @@ use super::Plan;
 /// A name that two pipelines, or two things of one, both want.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Clash {
-    /// What it names: `source`, `table or view`, `lookup`, `report`, `alert`, `pipeline`.
+    /// What it names: `source`, `table or view`, `lookup`, `report`, `alert`, `output`, `topic of an output`, `pipeline`.
     pub kind: &'static str,
     /// The name.
     pub name: String,
@@ -40,7 +40,10 @@ impl Plan {
                 .chain(plan.views.iter().map(|v| ("table or view", v.name.as_str())))
                 .chain(plan.lookups.iter().map(|l| ("lookup", l.name.as_str())))
                 .chain(plan.reports.iter().map(|r| ("report", r.name.as_str())))
-                .chain(plan.alerts.iter().map(|a| ("alert", a.name.as_str())));
+                .chain(plan.alerts.iter().map(|a| ("alert", a.name.as_str())))
+                .chain(plan.outputs.iter().map(|o| ("output", o.name.as_str())))
+                // Two that write to one topic would be told apart by nobody.
+                .chain(plan.outputs.iter().map(|o| ("topic of an output", o.topic.as_str())));
             for name in names {
                 let pipelines = seen.entry(name).or_default();
                 pipelines.push(plan.name.clone());
@@ -64,6 +67,7 @@ impl Plan {
             merged.lookups.extend(plan.lookups);
             merged.reports.extend(plan.reports);
             merged.alerts.extend(plan.alerts);
+            merged.outputs.extend(plan.outputs);
         }
         Ok(merged)
     }
@@ -78,6 +82,7 @@ impl Plan {
             lookups: Vec::new(),
             reports: Vec::new(),
             alerts: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 }

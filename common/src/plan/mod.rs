@@ -7,6 +7,7 @@ mod expression;
 mod functions;
 mod hash;
 mod merge;
+mod outputs;
 mod quoting;
 mod reports;
 mod views;
@@ -42,9 +43,16 @@ pub struct Plan {
     pub reports: Vec<ReportPlan>,
     /// Alerts.
     pub alerts: Vec<AlertPlan>,
+    /// Topics that closed windows go to.
+    pub outputs: Vec<OutputPlan>,
 }
 
 impl Plan {
+    /// Whether anything waits for the windows of a view to close, or looks at them while they are open.
+    pub fn closes(&self, view: &str) -> bool {
+        self.outputs.iter().any(|output| output.view == view) || self.alerts.iter().any(|alert| alert.view == view)
+    }
+
     /// Version of all that the speed layer makes of a source: of the source, and of the views and lookups that its rows
     /// go to. 16 hex digits; states and progress of another version are of another meaning.
     pub fn version_of(&self, source: &str) -> String {
@@ -316,6 +324,27 @@ pub struct LookupPlan {
     pub version: String,
 }
 
+/// When an alert looks at a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertOn {
+    /// When it has closed.
+    #[default]
+    Closed,
+    /// Whenever something in it changes until then, and then.
+    Running,
+}
+
+impl AlertOn {
+    /// Its name in definitions and events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Running => "running",
+        }
+    }
+}
+
 /// A condition over a view's windows, with where to send it.
 #[derive(Clone, Debug, Serialize)]
 pub struct AlertPlan {
@@ -323,11 +352,37 @@ pub struct AlertPlan {
     pub name: String,
     /// The view.
     pub view: String,
-    /// Boolean formula over the view's answer.
+    /// When it looks.
+    pub on: AlertOn,
+    /// Boolean formula over the view's answer, and that of the window before (see [`Formula::compile_with_previous`]).
     pub when: Formula,
     /// Where to post; secrets stay out of printed plans.
     #[serde(skip)]
     pub webhook: Option<String>,
+    /// What posts are signed with; `None`: they are not.
+    #[serde(skip)]
+    pub secret: Option<String>,
+}
+
+/// A topic that the closed windows of a view go to.
+#[derive(Clone, Debug, Serialize)]
+pub struct OutputPlan {
+    /// Name, unique among outputs.
+    pub name: String,
+    /// The view.
+    pub view: String,
+    /// The topic.
+    pub topic: String,
+    /// Columns of the view's key that make the record's key, by their index.
+    pub key: Vec<usize>,
+    /// The window: that of the view, or another one of its panes.
+    pub window: Window,
+    /// Columns of the view's answer that go into a record, by their index.
+    pub columns: Vec<usize>,
+    /// Partitions of the topic when Tideline creates it.
+    pub partitions: u32,
+    /// How long the log keeps its records; `None`: for ever.
+    pub retention: Option<Span>,
 }
 
 /// A batch-only result, made by steps.

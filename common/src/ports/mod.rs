@@ -7,7 +7,9 @@ mod log;
 mod membership;
 mod objects;
 mod sql;
+mod tracking;
 mod views;
+mod webhook;
 
 pub use analytics::{Analytics, Loaded, Publication, ReportPage, ReportQuery};
 pub use clock::{Clock, ManualClock};
@@ -15,10 +17,12 @@ pub use log::{Appended, Log, ReadRequest, TopicInfo, TopicSpec};
 pub use membership::{Handover, Membership, Rebalance, Release, TopicPartition};
 pub use objects::{Created, Location, ObjectInfo, Objects};
 pub use sql::SqlEngine;
+pub use tracking::{RunEnd, RunHandle, TrackedMetrics, TrackedRun, Tracking};
 pub use views::{
     Flush, KeySelector, LookupRows, LookupSchema, PaneFlush, PanePage, PaneQuery, Progress, ShardPanes, SpeedViews,
     ViewSchema,
 };
+pub use webhook::{Webhook, WebhookAnswer, WebhookPost};
 
 /// What a port answers with when it cannot do its work.
 #[derive(Debug, thiserror::Error)]

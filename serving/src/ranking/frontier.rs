@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn part(part: u64) -> Part {
-        Part { part, parts: 3 }
+        Part { part, parts: 3, bucket: None }
     }
 
     #[test]
@@ -111,9 +111,9 @@ mod tests {
         let goal = |position| [(shard.clone(), Progress { position, ..Progress::default() })];
         assert!(frontier.has_reached(&goal(9)) && !frontier.has_reached(&goal(10)));
         // What is older never takes it back, and another shard begins on its own.
-        frontier.note(&shard, 7, Watermark::default(), Part { part: 0, parts: 1 });
+        frontier.note(&shard, 7, Watermark::default(), Part { part: 0, parts: 1, bucket: None });
         assert_eq!(at(&frontier), 9);
-        frontier.note(&Shard::new("s", 1), 3, Watermark::default(), Part { part: 0, parts: 1 });
+        frontier.note(&Shard::new("s", 1), 3, Watermark::default(), Part { part: 0, parts: 1, bucket: None });
         assert_eq!(frontier.progress()[1].1.position, 3);
         assert!(frontier.has_reached(&[(Shard::new("s", 2), Progress::default())]), "nothing to reach");
     }

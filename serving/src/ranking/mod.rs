@@ -187,7 +187,7 @@ impl Drop for Rankings {
 }
 
 impl Rankings {
-    /// Begins to keep the rankings of every view of `plan` whose changes are [wanted](changes::wanted), in the
+    /// Begins to keep the rankings of every view of `plan` that has [some](changes::ranked), in the
     /// background, until `cancel` or until it is dropped. To be called within a Tokio runtime; no store has to be
     /// there yet.
     pub fn start(
@@ -202,7 +202,7 @@ impl Rankings {
         let (cancel, tasks) = (cancel.child_token(), TaskTracker::new());
         let ports = Ports { log, views, analytics, clock };
         let versions = Versions::of(plan);
-        let wanted: Vec<&ViewPlan> = plan.views.iter().filter(|view| changes::wanted(view)).collect();
+        let wanted: Vec<&ViewPlan> = plan.views.iter().filter(|view| changes::ranked(view)).collect();
         let mut slots = Vec::with_capacity(wanted.len());
         if !wanted.is_empty() {
             let (watched, watching) = watch::watch(ports.clone(), versions.clone(), config);

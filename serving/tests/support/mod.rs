@@ -151,6 +151,7 @@ pub fn plan() -> Plan {
             version: "r1".into(),
         }],
         alerts: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 

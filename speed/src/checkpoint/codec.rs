@@ -191,6 +191,7 @@ mod tests {
             lookups: Vec::new(),
             reports: Vec::new(),
             alerts: Vec::new(),
+            outputs: Vec::new(),
         };
         Arc::new(Program::new(&plan, &source).unwrap())
     }

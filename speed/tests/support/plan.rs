@@ -101,5 +101,6 @@ pub fn plan(partitions: u32) -> Plan {
         }],
         reports: Vec::new(),
         alerts: Vec::new(),
+        outputs: Vec::new(),
     }
 }

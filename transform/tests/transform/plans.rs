@@ -141,5 +141,6 @@ pub(crate) fn plan() -> Plan {
         lookups: vec![],
         reports: vec![],
         alerts: vec![],
+        outputs: vec![],
     }
 }

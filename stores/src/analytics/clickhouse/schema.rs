@@ -278,7 +278,7 @@ pub fn ddl(plan: &Plan) -> Vec<String> {
     for view in &plan.views {
         let table = GoldTable::of_plan(view);
         statements.push(table.create());
-        if tideline_common::changes::wanted(view) {
+        if tideline_common::changes::ranked(view) {
             statements.push(stream::create(view));
             statements.push(stream::create_current(view));
         } else {
