@@ -1,6 +1,7 @@
 //! `[connectors.NAME]`: what is configured, checked, and made a connector.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,6 +13,7 @@ use super::auth::{Auth, ClientCredentials};
 use super::budget::Rate;
 use super::filter::Filter;
 use super::instagram::HashtagMedia;
+use super::mentions::Mentions;
 use super::message::Messages;
 use super::reddit::Comments;
 use super::runner::{Parts, Runner, Surroundings};
@@ -99,6 +101,10 @@ pub struct ConnectorConfig {
     pub city: Option<String>,
     /// Reddit: the subreddit.
     pub subreddit: Option<String>,
+    /// Reddit: the topic whose titles are looked for in comments, for `movie_mentions`.
+    pub titles_topic: Option<String>,
+    /// Reddit: the field of its records that has the title.
+    pub titles_field: Option<String>,
     /// X: the query, instead of one made of `keywords` and `languages`.
     pub query: Option<String>,
     /// Instagram: the hashtags, with or without `#`.
@@ -182,7 +188,7 @@ impl Kind {
     }
 
     /// Keys that not every kind has, and those that have them.
-    const KEYS: [(&'static str, &'static [Self]); 16] = [
+    const KEYS: [(&'static str, &'static [Self]); 18] = [
         ("token_url", &[Self::Reddit, Self::Twitter]),
         ("api_key", &[Self::Tmdb]),
         ("token", &[Self::Tmdb, Self::Twitter, Self::Instagram]),
@@ -194,6 +200,8 @@ impl Kind {
         ("products", &[Self::Reddit, Self::Twitter, Self::Instagram]),
         ("city", &[Self::Reddit, Self::Twitter, Self::Instagram]),
         ("subreddit", &[Self::Reddit]),
+        ("titles_topic", &[Self::Reddit]),
+        ("titles_field", &[Self::Reddit]),
         ("query", &[Self::Twitter]),
         ("hashtags", &[Self::Instagram]),
         ("user_id", &[Self::Instagram]),
@@ -235,6 +243,7 @@ impl ConnectorConfig {
         reader.auth()?;
         reader.api()?;
         reader.filter()?;
+        reader.titles()?;
         Ok(())
     }
 
@@ -254,6 +263,9 @@ impl ConnectorConfig {
             feed: reader.feed()?,
             api,
             filter: reader.filter()?,
+            mentions: reader
+                .titles()?
+                .map(|(topic, field)| Mentions::new(Arc::clone(&around.log), topic, field, (around.titles)())),
             retry_initial: self.retry_initial,
             retry_max: self.retry_max,
             status: StatusCell::new(name, self.kind, &self.topic),
@@ -309,6 +321,8 @@ impl Reader<'_> {
             "products" => !config.products.is_empty(),
             "city" => config.city.is_some(),
             "subreddit" => config.subreddit.is_some(),
+            "titles_topic" => config.titles_topic.is_some(),
+            "titles_field" => config.titles_field.is_some(),
             "query" => config.query.is_some(),
             "hashtags" => !config.hashtags.is_empty(),
             "user_id" => config.user_id.is_some(),
@@ -451,6 +465,23 @@ impl Reader<'_> {
             return Err(self.wrong("languages", format!("`{bad}`: a language is two letters, such as en")));
         }
         Filter::new(&config.keywords, &config.languages).map_err(|error| self.wrong("keywords", error.to_string()))
+    }
+
+    /// Topic and field of the titles that comments may mention.
+    fn titles(&self) -> Made<Option<(String, String)>> {
+        let config = self.config;
+        if config.titles_topic.is_none() && config.titles_field.is_none() {
+            return Ok(None);
+        }
+        if config.form == Form::Message {
+            return Err(self.wrong("titles_topic", "messages have no movie_mentions"));
+        }
+        let topic = self.text("titles_topic", config.titles_topic.as_ref())?.to_owned();
+        let field = match &config.titles_field {
+            Some(_) => self.text("titles_field", config.titles_field.as_ref())?,
+            None => "title",
+        };
+        Ok(Some((topic, field.to_owned())))
     }
 
     fn messages(&self, platform: &'static str) -> Made<Messages> {

@@ -24,7 +24,7 @@ use super::api::{Api, Verdict};
 use super::error::FetchError;
 use super::filter::guess_language;
 use super::message::{Messages, Post};
-use super::{Feed, Fetched, Item, below, payload, read_cursor, write_cursor};
+use super::{Feed, Fetched, Item, below, read_cursor, write_cursor};
 
 /// Pages of one hashtag and poll at most: more is a gap.
 const PAGES_MAX: u32 = 20;
@@ -218,7 +218,7 @@ impl HashtagMedia {
         let language = guess_language(caption);
         let post = Post { id, created_at: at, text: caption, author: None, language, place: None };
         let record = self.messages.message(&post);
-        Item { payload: payload(&record), text: caption.to_owned(), language: language.map(str::to_owned) }
+        Item { record, text: caption.to_owned(), language: language.map(str::to_owned) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`runner`]: one connector at work · [`status`]: how it is doing · [`config`]: as `tideline.toml` says
 //! - [`api`]: one API over HTTP, with [`auth`], [`budget`], [`limits`], [`backoff`], [`error`] · [`time`]: clock and pauses
 //! - [`cursor`]: how far it has come, and who may ask · [`filter`]: keywords and languages · [`message`]: what a customer says
+//! - [`mentions`]: titles that a comment mentions
 //! - one file per API: [`tmdb`], [`reddit`], [`twitter`], [`instagram`], [`stocks`]
 //!
 //! # What is promised
@@ -24,6 +25,7 @@ pub mod error;
 pub mod filter;
 pub mod instagram;
 pub mod limits;
+pub mod mentions;
 pub mod message;
 pub mod reddit;
 pub mod runner;
@@ -35,7 +37,6 @@ pub mod tmdb;
 pub mod twitter;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use reqwest::Url;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,11 +71,11 @@ pub struct Fetched {
 }
 
 /// A record, and what it is chosen by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// The record.
-    pub payload: Bytes,
-    /// What keywords are looked for in.
+    pub record: Json,
+    /// What keywords, and mentions, are looked for in.
     pub text: String,
     /// Its language (ISO 639-1), if it is known.
     pub language: Option<String>,
@@ -89,11 +90,6 @@ fn read_cursor<T: DeserializeOwned>(cursor: Option<&Json>) -> Result<Option<T>, 
 /// A cursor to be written.
 fn write_cursor(cursor: &impl Serialize) -> Result<Json, FetchError> {
     serde_json::to_value(cursor).map_err(|error| FetchError::Cursor(error.to_string()))
-}
-
-/// A record of JSON.
-fn payload(value: &Json) -> Bytes {
-    Bytes::from(value.to_string())
 }
 
 /// The address of `parts` below `base`, whether that ends in a slash or not.

@@ -27,7 +27,7 @@ use super::api::Api;
 use super::error::FetchError;
 use super::filter::guess_language;
 use super::message::{Messages, Post};
-use super::{Feed, Fetched, Item, below, payload, read_cursor, write_cursor};
+use super::{Feed, Fetched, Item, below, read_cursor, write_cursor};
 
 /// Comments of a page at most.
 const PAGE: u32 = 100;
@@ -107,7 +107,7 @@ impl Comments {
                 "timestamp": created_at.floor(Span::SECOND).to_string(),
             }),
         };
-        Item { payload: payload(&record), text: comment.body.clone(), language: language.map(str::to_owned) }
+        Item { record, text: comment.body.clone(), language: language.map(str::to_owned) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use metrics::{counter, gauge};
 use serde_json::Value as Json;
-use tideline_common::ports::Objects;
+use tideline_common::ports::{Log, Objects, PortResult};
 use tideline_common::time::{Span, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,10 @@ use super::backoff::Backoff;
 use super::cursor::{CursorError, Cursors};
 use super::error::FetchError;
 use super::filter::Filter;
+use super::mentions::{Mentions, Titles};
 use super::status::{State, Status, StatusCell};
 use super::time::Time;
-use super::{Feed, Fetched};
+use super::{Feed, Fetched, Item};
 use crate::appender::Appender;
 
 /// What a connector is made of.
@@ -34,6 +35,8 @@ pub struct Parts {
     pub api: Api,
     /// What of it is wanted.
     pub filter: Filter,
+    /// What finds the titles that records mention; `None`: that is not asked for.
+    pub mentions: Option<Mentions>,
     /// First wait after a poll that has not worked.
     pub retry_initial: Span,
     /// Longest wait after a poll that has not worked.
@@ -47,6 +50,10 @@ pub struct Parts {
 pub struct Surroundings {
     /// Takes records in.
     pub appender: Arc<Appender>,
+    /// The log: for titles that were seen on another topic.
+    pub log: Arc<dyn Log>,
+    /// Makes a set of titles to look for.
+    pub titles: fn() -> Box<dyn Titles>,
     /// Where cursors are.
     pub objects: Arc<dyn Objects>,
     /// Time.
@@ -77,7 +84,9 @@ pub struct Runner {
 /// What is to be appended.
 #[derive(Debug)]
 struct Batch {
-    payloads: Vec<Bytes>,
+    items: Vec<Item>,
+    /// The items, as they are appended: made once, so that another attempt appends the same.
+    payloads: Option<Vec<Bytes>>,
     cursor: Json,
     polled_at: Timestamp,
     more: bool,
@@ -238,23 +247,10 @@ impl Runner {
     /// Keeps of what was fetched what is wanted.
     fn take(&mut self, fetched: Fetched, polled_at: Timestamp) {
         let Fetched { records, cursor, more, gap, warnings } = fetched;
-        let (all, max) = (records.len(), self.around.max_record_bytes);
-        let wanted: Vec<Bytes> = records
-            .into_iter()
-            .filter(|item| self.parts.filter.wants(&item.text, item.language.as_deref()))
-            .map(|item| item.payload)
-            .collect();
-        let filtered = all - wanted.len();
-        let payloads: Vec<Bytes> = wanted.iter().filter(|payload| payload.len() <= max).cloned().collect();
-        let oversized = wanted.len() - payloads.len();
-        if oversized > 0 {
-            tracing::warn!(
-                connector = self.parts.name,
-                oversized,
-                max,
-                "records longer than the log takes were left out"
-            );
-        }
+        let all = records.len();
+        let wants = |item: &Item| self.parts.filter.wants(&item.text, item.language.as_deref());
+        let items: Vec<Item> = records.into_iter().filter(wants).collect();
+        let filtered = all - items.len();
         if let Some(gap) = &gap {
             tracing::warn!(connector = self.parts.name, gap, "the API no longer had everything");
             counter!("tideline_connector_gaps_total", "connector" => self.parts.name.clone()).increment(1);
@@ -267,20 +263,53 @@ impl Runner {
         let held_until = self.parts.api.held_until();
         self.change(|status| {
             status.filtered += filtered as u64;
-            status.oversized += oversized as u64;
             status.gaps += u64::from(gap.is_some());
             status.last_gap = gap.or(status.last_gap.take());
             status.error = (!warnings.is_empty()).then(|| warnings.join("; "));
             status.held_until = held_until;
         });
-        self.batch = Some(Batch { payloads, cursor, polled_at, more });
+        self.batch = Some(Batch { items, payloads: None, cursor, polled_at, more });
+    }
+
+    /// The records of a batch as they are appended.
+    async fn payloads(&mut self) -> PortResult<Vec<Bytes>> {
+        let Some(batch) = &mut self.batch else { return Ok(Vec::new()) };
+        if let Some(payloads) = &batch.payloads {
+            return Ok(payloads.clone());
+        }
+        if let Some(mentions) = &mut self.parts.mentions
+            && !batch.items.is_empty()
+        {
+            mentions.catch_up().await?;
+            for item in &mut batch.items {
+                mentions.put(&mut item.record, &item.text);
+            }
+        }
+        let (all, max) = (batch.items.len(), self.around.max_record_bytes);
+        let made = batch.items.drain(..).map(|item| Bytes::from(item.record.to_string()));
+        let payloads: Vec<Bytes> = made.filter(|payload| payload.len() <= max).collect();
+        let oversized = all - payloads.len();
+        batch.payloads = Some(payloads.clone());
+        if oversized > 0 {
+            tracing::warn!(
+                connector = self.parts.name,
+                oversized,
+                max,
+                "records longer than the log takes were left out"
+            );
+            self.change(|status| status.oversized += oversized as u64);
+        }
+        Ok(payloads)
     }
 
     async fn append(&mut self) -> Step {
-        let Some(batch) = &self.batch else { return Step::Go };
-        let count = batch.payloads.len() as u64;
+        let payloads = match self.payloads().await {
+            Ok(payloads) => payloads,
+            Err(error) => return self.troubled(&error),
+        };
+        let count = payloads.len() as u64;
         if count > 0
-            && let Err(error) = self.around.appender.append(&self.parts.topic, batch.payloads.clone()).await
+            && let Err(error) = self.around.appender.append(&self.parts.topic, payloads).await
         {
             return self.troubled(&error);
         }

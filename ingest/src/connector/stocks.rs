@@ -20,7 +20,7 @@ use tideline_common::time::{Span, Timestamp};
 use super::api::Api;
 use super::error::FetchError;
 use super::message::plain;
-use super::{Feed, Fetched, Item, below, payload, read_cursor, write_cursor};
+use super::{Feed, Fetched, Item, below, read_cursor, write_cursor};
 
 /// How far back the first poll of a symbol goes, unless what is there is skipped.
 const FIRST: Span = Span::DAY;
@@ -149,7 +149,7 @@ impl Bars {
                 "close_price": close,
                 "volume": quote.volume[index],
             });
-            found.push((at, Item { payload: payload(&record), text: String::new(), language: None }));
+            found.push((at, Item { record, text: String::new(), language: None }));
         }
         Ok(found)
     }

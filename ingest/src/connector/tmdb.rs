@@ -15,7 +15,7 @@ use tideline_common::time::Span;
 
 use super::api::Api;
 use super::error::FetchError;
-use super::{Feed, Fetched, Item, payload};
+use super::{Feed, Fetched, Item};
 
 /// The movies that trend.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Feed for Trending {
                     "timestamp": polled_at,
                 });
                 let text = format!("{}\n{}", movie.title, movie.overview.unwrap_or_default());
-                records.push(Item { payload: payload(&record), text, language: movie.original_language });
+                records.push(Item { record, text, language: movie.original_language });
             }
             if number >= page.total_pages {
                 break;

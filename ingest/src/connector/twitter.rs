@@ -21,7 +21,7 @@ use tideline_common::time::{Span, Timestamp};
 use super::api::Api;
 use super::error::FetchError;
 use super::message::{Messages, Post, plain};
-use super::{Feed, Fetched, Item, below, payload, read_cursor, write_cursor};
+use super::{Feed, Fetched, Item, below, read_cursor, write_cursor};
 
 /// Pages that are fetched before what they hold is appended.
 const PAGES_MAX: u32 = 10;
@@ -169,7 +169,7 @@ impl RecentSearch {
                 "language": tweet.lang,
             }),
         };
-        Item { payload: payload(&record), text: tweet.text.clone(), language: tweet.lang.clone() }
+        Item { record, text: tweet.text.clone(), language: tweet.lang.clone() }
     }
 }
 

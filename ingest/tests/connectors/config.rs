@@ -44,6 +44,9 @@ fn mistakes_name_the_key() {
         (format!("{REDDIT}pages = 2"), "connectors.mine.pages: kind = \"reddit\" has no such key"),
         (format!("{STOCKS}form = \"message\""), "connectors.mine.form: kind = \"stocks\" has no messages"),
         (format!("{REDDIT}city = \"Rome\""), "connectors.mine.form: products and city are of form = \"message\""),
+        (format!("{TMDB}titles_topic = \"x\""), "connectors.mine.titles_topic: kind = \"tmdb\" has no such key"),
+        (format!("{REDDIT}titles_field = \"x\""), "connectors.mine.titles_topic: kind = \"reddit\" needs it"),
+        (format!("{REDDIT}titles_topic = \"x\"\nform = \"message\""), "connectors.mine.titles_topic: messages have no"),
         (format!("{TMDB}token = \"x\""), "connectors.mine.api_key: either api_key or token"),
         (format!("{TWITTER}client_id = \"x\""), "connectors.mine.token: either token, or client_id"),
         // Nobody's.

@@ -254,3 +254,34 @@ async fn comments_can_be_messages_of_customers() {
     let at = Timestamp::parse(record["created_at"].as_str().unwrap()).unwrap();
     assert_eq!(at, Timestamp::from_millis((1_767_614_400 + 1_000) * 1_000));
 }
+
+#[tokio::test]
+async fn comments_mention_the_titles_that_were_seen_until_then() {
+    let movies = Movies::new(1_000..1_001).await;
+    let mut reddit = movies.connector("titles_topic = \"tmdb_stream\"\nretry_initial = \"1s\"\nretry_max = \"2s\"");
+    reddit.settle().await;
+    let mentions = |world: &World| world.take("movie_mentions");
+    // Nothing is known of any movie.
+    movies.post(1_001..1_003);
+    reddit.again(&movies.world).await;
+    assert_eq!(mentions(&movies.world), ["[]", "[]"]);
+    // Movies, and what is none.
+    let title = |title: &str| json!({ "id": 1, "title": title });
+    movies
+        .world
+        .tell("tmdb_stream", &[title("comment 10"), title("more"), json!({ "title": 7 }), json!([]), title("Dune")]);
+    movies.post(1_003..1_005);
+    // The log does not let itself be read: no comment goes on without its mentions.
+    movies.world.fail_appends(1);
+    reddit.again(&movies.world).await;
+    assert_eq!((movies.taken().len(), reddit.status().state), (0, State::Failing));
+    let asked = movies.server.asked().len();
+    reddit.settle().await;
+    assert_eq!(mentions(&movies.world), [r#"["comment 10","more"]"#, r#"["comment 10","more"]"#]);
+    assert_eq!(movies.server.asked().len(), asked);
+    // Another title from now on.
+    movies.world.tell("tmdb_stream", &[title("comment 1005")]);
+    movies.post(1_005..1_006);
+    reddit.again(&movies.world).await;
+    assert_eq!(mentions(&movies.world), [r#"["comment 10","more","comment 1005"]"#]);
+}

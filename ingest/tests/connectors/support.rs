@@ -19,6 +19,7 @@ use tideline_common::record::{NewRecord, Record};
 use tideline_common::time::{Span, Timestamp};
 use tideline_ingest::appender::Appender;
 use tideline_ingest::connector::config::ConnectorConfig;
+use tideline_ingest::connector::mentions::Titles;
 use tideline_ingest::connector::runner::{Runner, Step, Surroundings};
 use tideline_ingest::connector::status::Status;
 use tideline_ingest::connector::time::{Pause, Time};
@@ -190,6 +191,31 @@ pub struct MemoryLog {
     failures: Mutex<u32>,
 }
 
+impl MemoryLog {
+    fn fail(&self) -> PortResult<()> {
+        let mut failures = self.failures.lock();
+        if *failures == 0 {
+            return Ok(());
+        }
+        *failures -= 1;
+        Err(PortError::unavailable("the log", "told to fail"))
+    }
+}
+
+/// Titles that are mentioned where a text contains them, in their own spelling.
+#[derive(Debug, Default)]
+pub struct Contained(Vec<String>);
+
+impl Titles for Contained {
+    fn learn(&mut self, title: &str) {
+        self.0.push(title.to_owned());
+    }
+
+    fn mentions(&self, text: &str) -> Vec<String> {
+        self.0.iter().filter(|title| text.contains(*title)).cloned().collect()
+    }
+}
+
 #[async_trait]
 impl Log for MemoryLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> PortResult<()> {
@@ -202,17 +228,14 @@ impl Log for MemoryLog {
     }
 
     async fn topic(&self, name: &str) -> PortResult<TopicInfo> {
-        Err(PortError::NotFound { what: name.to_owned() })
+        let topics = self.topics.lock();
+        let records = topics.get(name).ok_or_else(|| PortError::NotFound { what: name.to_owned() })?;
+        let partitions = BTreeMap::from([(0, (0, records.len() as Offset))]);
+        Ok(TopicInfo { name: name.to_owned(), partitions })
     }
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>, _: Timestamp) -> PortResult<Appended> {
-        {
-            let mut failures = self.failures.lock();
-            if *failures > 0 {
-                *failures -= 1;
-                return Err(PortError::unavailable("the log", "told to fail"));
-            }
-        }
+        self.fail()?;
         let mut topics = self.topics.lock();
         let records_there =
             topics.get_mut(topic).ok_or_else(|| PortError::NotFound { what: format!("topic {topic}") })?;
@@ -221,8 +244,19 @@ impl Log for MemoryLog {
         Ok(Appended::from([(0, (first, records_there.len() as Offset))]))
     }
 
-    async fn read(&self, _: &ReadRequest) -> PortResult<Vec<Record>> {
-        Ok(Vec::new())
+    async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
+        self.fail()?;
+        let topics = self.topics.lock();
+        let record = |(at, payload): (usize, &Bytes)| Record {
+            offset: at as Offset,
+            appended: Timestamp(0),
+            key: None,
+            headers: Vec::new(),
+            payload: payload.clone(),
+        };
+        // A few at a time, so that it takes several reads.
+        let from = request.from as usize;
+        Ok(topics[&request.topic].iter().enumerate().skip(from).take(2).map(record).collect())
     }
 
     async fn commit_hint(&self, _: &str, _: &str, _: Partition, _: Offset) -> PortResult<()> {
@@ -348,6 +382,12 @@ impl World {
         self.objects.objects.lock().keys().cloned().collect()
     }
 
+    /// Records of another topic.
+    pub fn tell(&self, topic: &str, records: &[Json]) {
+        let payloads = records.iter().map(|record| Bytes::from(record.to_string()));
+        self.log.topics.lock().entry(topic.to_owned()).or_default().extend(payloads);
+    }
+
     /// Records that were appended since this was last asked.
     pub fn take_records(&self) -> Vec<Json> {
         let taken = std::mem::take(self.log.topics.lock().get_mut(TOPIC).unwrap());
@@ -364,7 +404,9 @@ impl World {
         let log: Arc<dyn Log> = Arc::clone(&self.log) as _;
         let clock: Arc<dyn Clock> = Arc::clone(&self.time) as _;
         Surroundings {
-            appender: Arc::new(Appender::new(log, Arc::clone(&clock), BTreeMap::new())),
+            appender: Arc::new(Appender::new(Arc::clone(&log), Arc::clone(&clock), BTreeMap::new())),
+            log,
+            titles: || Box::new(Contained::default()),
             objects: Arc::clone(&self.objects) as _,
             time: Time::new(clock, Arc::clone(&self.time) as _),
             max_record_bytes: 4_000,
