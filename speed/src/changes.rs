@@ -53,8 +53,9 @@ struct Shared {
 }
 
 impl Changes {
-    /// For a shard that stands at `position`; `None` when nobody wants its changes.
-    pub(crate) async fn start(context: &Arc<Context>, position: Offset) -> Option<Self> {
+    /// For a shard that stands at `position`; `None` when nobody wants its changes. Who waits for windows to close is told
+    /// at once that the shard is there, and how far it has come: all that was before its position has been told.
+    pub(crate) async fn start(context: &Arc<Context>, position: Offset, watermark: Watermark) -> Option<Self> {
         let topics: Vec<&String> = context.program.views.iter().filter_map(|view| view.changes.as_ref()).collect();
         if topics.is_empty() {
             return None;
@@ -73,6 +74,10 @@ impl Changes {
         let (sender, waiting) = mpsc::unbounded_channel();
         let (told, appended) = watch::channel(position);
         let shared = Arc::new(Shared::default());
+        let hello = hello(context, &partitions, position, watermark);
+        shared.bytes.fetch_add(hello.bytes, Ordering::SeqCst);
+        // Received below.
+        let _ = sender.send(hello);
         let task = append(Arc::clone(context), Arc::clone(&shared), waiting, told);
         Some(Self {
             partitions: Arc::new(partitions),
@@ -135,6 +140,26 @@ pub(crate) async fn again(changes: Option<&mut Changes>) -> SpeedError {
         .into()
 }
 
+/// That the shard is there, for those views whose windows somebody waits for.
+fn hello(context: &Context, partitions: &BTreeMap<String, usize>, position: Offset, watermark: Watermark) -> Waiting {
+    let (mut batches, mut bytes) = (Vec::new(), 0);
+    for view in context.program.views.iter().filter(|view| view.closes) {
+        let Some(topic) = &view.changes else { continue };
+        let panes = tideline_common::state::StateBatch::new(&view.schema.fields);
+        let (version, shard) = (view.schema.version.clone(), context.shard.clone());
+        let change = Change { version, shard, position, watermark, panes };
+        let records = partitions.get(topic).map_or_else(|| change.encode(), |count| change.encode_for(*count));
+        bytes += size(&records);
+        batches.push((topic.clone(), records));
+    }
+    Waiting { position, batches, bytes }
+}
+
+/// Memory of records, in bytes, about.
+fn size(records: &[NewRecord]) -> usize {
+    records.iter().map(|record| record.payload.len() + 96).sum()
+}
+
 fn encode(context: &Context, partitions: &BTreeMap<String, usize>, flush: Flush, watermark: Watermark) -> Waiting {
     let Flush { shard, mut panes, progress, .. } = flush;
     let position = progress.position;
@@ -148,7 +173,7 @@ fn encode(context: &Context, partitions: &BTreeMap<String, usize>, flush: Flush,
         let version = view.schema.version.clone();
         let change = Change { version, shard: shard.clone(), position, watermark, panes };
         let records = partitions.get(topic).map_or_else(|| change.encode(), |count| change.encode_for(*count));
-        bytes += records.iter().map(|record| record.payload.len() + 96).sum::<usize>();
+        bytes += size(&records);
         batches.push((topic.clone(), records));
     }
     Waiting { position, batches, bytes }

@@ -42,6 +42,12 @@ pub enum SpeedError {
         /// Between what.
         between: &'static str,
     },
+    /// Another process has gone on with the same work: what it has decided holds.
+    #[error("{what}: another process has gone on with it")]
+    Superseded {
+        /// The work.
+        what: String,
+    },
     /// A computation panicked; a bug.
     #[error("a computation panicked: {0}")]
     Panicked(String),

@@ -128,6 +128,11 @@ impl SpeedLayer {
     }
 }
 
+/// What a topic of changes is, when it is made here.
+pub(crate) fn changes_spec(topic: String) -> TopicSpec {
+    TopicSpec { name: topic, partitions: 1, retention: Some(CHANGES_RETENTION), max_bytes: Some(CHANGES_BYTES) }
+}
+
 impl Inner {
     /// The topics that the layer needs.
     fn topics(&self) -> Vec<TopicSpec> {
@@ -140,13 +145,7 @@ impl Inner {
         });
         let changes: BTreeSet<&String> =
             self.roster.programs.iter().flat_map(|p| &p.views).filter_map(|view| view.changes.as_ref()).collect();
-        let changes = changes.into_iter().map(|topic| TopicSpec {
-            name: topic.clone(),
-            partitions: 1,
-            retention: Some(CHANGES_RETENTION),
-            max_bytes: Some(CHANGES_BYTES),
-        });
-        sources.chain(changes).collect()
+        sources.chain(changes.into_iter().map(|topic| changes_spec(topic.clone()))).collect()
     }
 
     /// As [`persist`], told in the status of the membership.

@@ -20,6 +20,7 @@
 //! - `state`: what it has computed, pure · `dedupe`: keys seen · `late`: counts of late rows · `program`: the plan, compiled
 //! - `commit`: the order of durable steps · `bronze`: the chain · `checkpoint` · [`dead_letter`] · `changes`: for rankings kept ready
 //! - `rebuild`: all of it again, from Bronze alone
+//! - [`close`]: closed windows to topics and alerts, from the changes of all shards
 //! - `context`: ports of a shard, and trying again
 //!
 //! # Never
@@ -29,6 +30,7 @@
 mod bronze;
 mod changes;
 mod checkpoint;
+pub mod close;
 mod commit;
 mod config;
 mod context;

@@ -26,6 +26,8 @@ pub(crate) struct ViewProgram {
     pub(crate) transform: ViewTransform,
     /// The topic of its changes, if anyone wants them.
     pub(crate) changes: Option<String>,
+    /// Whether somebody waits for its windows to close, and must hear of every shard.
+    pub(crate) closes: bool,
 }
 
 /// What is done to the records of one source.
@@ -55,7 +57,8 @@ impl Program {
                         schema: ViewSchema::from(view),
                         window: view.window,
                         transform: ViewTransform::new(plan, &view.name)?,
-                        changes: changes::wanted(view).then(|| changes::topic(&view.name)),
+                        changes: changes::wanted(plan, view).then(|| changes::topic(&view.name)),
+                        closes: plan.closes(&view.name),
                     });
                     views.len() - 1
                 };

@@ -152,7 +152,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         durable: &controls.durable,
         buffer: Buffer::new(state.position, state.tail),
         commit: None,
-        changes: Changes::start(context, state.position).await,
+        changes: Changes::start(context, state.position, state.watermark).await,
         checkpointed: checkpoint.unwrap_or(state.position),
         checkpointed_at: Instant::now(),
         withheld: false,

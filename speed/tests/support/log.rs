@@ -62,6 +62,28 @@ impl MemoryLog {
         self.came.notify_waiters();
     }
 
+    /// Appends records as they are; those of one key to one partition.
+    fn append(&self, topic: &str, records: Vec<NewRecord>, appended: Timestamp) {
+        let mut topics = self.topics.lock();
+        let parts = topics.get_mut(topic).unwrap();
+        for record in records {
+            let sum: usize = record.key.iter().flatten().map(|byte| usize::from(*byte)).sum();
+            let at = sum % parts.len();
+            let part = &mut parts[at];
+            let NewRecord { key, headers, payload } = record;
+            let offset = part.next();
+            part.records.push(Record { offset, appended, key, headers, payload });
+        }
+        drop(topics);
+        self.came.notify_waiters();
+    }
+
+    /// Records of all partitions of a topic; none where there is no such topic.
+    pub fn records(&self, topic: &str) -> Vec<Record> {
+        let topics = self.topics.lock();
+        topics.get(topic).into_iter().flatten().flat_map(|part| part.records.iter().cloned()).collect()
+    }
+
     /// Payloads of a partition.
     pub fn payloads(&self, topic: &str, partition: Partition) -> Vec<Bytes> {
         self.topics.lock()[topic][partition as usize].records.iter().map(|record| record.payload.clone()).collect()
@@ -136,9 +158,8 @@ impl Log for FaultyLog {
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>, now: Timestamp) -> PortResult<Appended> {
         let work = async {
-            let payloads: Vec<Bytes> = records.into_iter().map(|record| record.payload).collect();
             self.0.info(topic)?;
-            self.0.push(topic, 0, &payloads, now);
+            self.0.append(topic, records, now);
             Ok(Appended::new())
         };
         self.1.call("log append", work).await

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod closing;
 pub mod faults;
 pub mod log;
 pub mod membership;

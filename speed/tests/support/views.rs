@@ -11,7 +11,7 @@ use tideline_common::ports::{
     ViewSchema,
 };
 use tideline_common::position::Shard;
-use tideline_common::state::StateBatch;
+use tideline_common::state::{Reader, StateBatch};
 use tideline_common::time::Timestamp;
 
 use super::faults::Faults;
@@ -68,6 +68,20 @@ impl MemoryViews {
             progress.written_at = Timestamp(0);
         }
         Contents { panes: tables.panes.into_iter().map(|(k, v)| (k, v.1)).collect(), rows: tables.rows, progress }
+    }
+
+    fn shards_between(&self, view: &ViewSchema, from: Timestamp, to: Timestamp) -> Vec<ShardPanes> {
+        let name = format!("{}@{}", view.name, view.version);
+        let tables = self.visible.lock();
+        let mut shards: BTreeMap<Shard, StateBatch> = BTreeMap::new();
+        for ((of, kind, shard, key, pane), (_, bytes)) in &tables.panes {
+            let pane = Timestamp(*pane);
+            if *of == name && *kind == "panes" && pane >= from && pane < to {
+                let batch = shards.entry(shard.clone()).or_insert_with(|| StateBatch::new(&view.fields));
+                batch.read_states(key, pane, &mut Reader::new(bytes)).unwrap();
+            }
+        }
+        shards.into_iter().map(|(shard, panes)| ShardPanes { shard, panes }).collect()
     }
 
     fn write(&self, flush: &Flush) {
@@ -138,12 +152,13 @@ impl SpeedViews for FaultyViews {
 
     async fn shards_between(
         &self,
-        _: &ViewSchema,
-        _: Timestamp,
-        _: Timestamp,
+        view: &ViewSchema,
+        from: Timestamp,
+        to: Timestamp,
         _: Timestamp,
     ) -> PortResult<Vec<ShardPanes>> {
-        not_here()
+        let work = async { Ok(self.0.shards_between(view, from, to)) };
+        self.1.call("views shards_between", work).await
     }
 
     async fn rows(&self, _: &LookupSchema, _: &Key, _: usize, _: Timestamp) -> PortResult<LookupRows> {

@@ -1,0 +1,280 @@
+//! All that one partition of a view's changes has come to, and its form in a checkpoint.
+//!
+//! ```text
+//! "TIDECLSE" | format 1 | view text | partition varint | sequence varint | version text | next offset varint
+//! | records: n × (topic text | key: 0, or 1 and bytes | headers: n × (name text, bytes) | payload bytes)
+//! | posts: n × (alert text | id text | body bytes) | board, see Board::write
+//! | consumers: n × (name text | what it saved, bytes) | CRC-32 of everything before it, 4 bytes
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tideline_common::changes::Change;
+use tideline_common::plan::{Plan, ViewPlan};
+use tideline_common::ports::ViewSchema;
+use tideline_common::position::{Offset, Partition};
+use tideline_common::record::{NewRecord, Record};
+use tideline_common::state::{CodecError, Reader, write_bytes, write_varint};
+use tideline_common::time::Timestamp;
+use tideline_common::window::Window;
+
+use super::board::{Board, Kind, Taken};
+use super::consumer::{self, Consumer, Effect, KeyWindow, Post};
+use super::marks::{Ends, Terms};
+
+const MAGIC: &[u8; 8] = b"TIDECLSE";
+const FORMAT: u8 = 1;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct State {
+    view: Arc<ViewPlan>,
+    schema: ViewSchema,
+    partition: Partition,
+    /// Number of the next checkpoint.
+    pub(super) sequence: u64,
+    /// The next change to read.
+    pub(super) next: Offset,
+    pub(super) board: Board,
+    consumers: Vec<Box<dyn Consumer>>,
+    /// The kind of window of each consumer, by index.
+    kind_of: Vec<usize>,
+    /// Decided, and not known to be in their topics.
+    pub(super) records: Vec<(String, NewRecord)>,
+    /// Decided, and not known to have been taken.
+    pub(super) posts: Vec<Post>,
+    /// Whether there is more than in the last checkpoint.
+    pub(super) is_new: bool,
+}
+
+/// What a round has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Rows of windows that have closed.
+    pub(super) rows: u64,
+    /// Whether more can close.
+    pub(super) more: bool,
+    /// Whether something was decided that is to be done.
+    pub(super) decided: bool,
+    /// Posts for which there was no room.
+    pub(super) dropped: u64,
+}
+
+/// What a checkpoint cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DamagedState {
+    #[error("it is no checkpoint of closing windows")]
+    Magic,
+    #[error("the checksum is wrong")]
+    Checksum,
+    #[error("format {0} is not known to this program")]
+    Format(u8),
+    #[error("it is of another view, partition or place")]
+    Other,
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub(super) fn new(plan: &Plan, view: &Arc<ViewPlan>, partition: Partition) -> Self {
+        let consumers = consumer::of(plan, view);
+        let mut windows: Vec<(Window, bool)> = Vec::new();
+        let mut kind_of = Vec::new();
+        for consumer in &consumers {
+            let window = consumer.window();
+            let at = windows.iter().position(|(known, _)| *known == window).unwrap_or_else(|| {
+                windows.push((window, false));
+                windows.len() - 1
+            });
+            windows[at].1 |= consumer.wants_previous();
+            kind_of.push(at);
+        }
+        let kinds = windows.into_iter().map(|(window, before)| Kind::new(window, before)).collect();
+        let sources = plan.sources.iter().filter(|source| view.sources.contains(&source.name));
+        let terms = |source: &tideline_common::plan::SourcePlan| Terms {
+            lateness: source.lateness,
+            idle_after: source.idle_after,
+        };
+        let terms: BTreeMap<String, Terms> = sources.map(|source| (source.name.clone(), terms(source))).collect();
+        let follows = consumers.iter().any(|consumer| consumer.follows());
+        Self {
+            view: Arc::clone(view),
+            schema: ViewSchema::from(view.as_ref()),
+            partition,
+            sequence: 0,
+            next: 0,
+            board: Board::new(Arc::clone(view), kinds, terms, follows),
+            consumers,
+            kind_of,
+            records: Vec::new(),
+            posts: Vec::new(),
+            is_new: true,
+        }
+    }
+
+    /// Takes in records of changes.
+    ///
+    /// # Errors
+    /// One that cannot be read.
+    pub(super) fn take(&mut self, records: &[Record]) -> Result<Taken, CodecError> {
+        let mut taken = Taken::default();
+        for record in records {
+            // Of another version of the view: nothing to us.
+            if let Some((change, part)) = Change::decode_part(&record.payload, &self.schema)? {
+                let some = self.board.take(&change, part);
+                taken.changed += some.changed;
+                taken.late += some.late;
+            }
+            self.next = self.next.max(record.offset + 1);
+        }
+        self.is_new |= !records.is_empty();
+        Ok(taken)
+    }
+
+    /// Looks at running windows, closes those that can change no more, and decides what follows.
+    pub(super) fn round(&mut self, ends: Option<&Ends>, now: Timestamp, most_rows: usize, most_posts: usize) -> Round {
+        let mut effects = Vec::new();
+        let mut round = Round::default();
+        let wanted: Vec<bool> = (0..self.board.kinds().len())
+            .map(|kind| self.consumers.iter().zip(&self.kind_of).any(|(c, at)| *at == kind && c.follows()))
+            .collect();
+        if wanted.contains(&true) {
+            for row in self.board.take_running(&wanted) {
+                let window = self.board.kinds()[row.kind].window();
+                let window = KeyWindow::of(&self.view, window, &row, now);
+                let of_kind = self.consumers.iter_mut().zip(&self.kind_of).filter(|(_, at)| **at == row.kind);
+                for (consumer, _) in of_kind.filter(|(consumer, _)| consumer.follows()) {
+                    consumer.changed(&window, &mut effects);
+                }
+            }
+        }
+        if let Some(ends) = ends {
+            let closed = self.board.close(ends, now, most_rows);
+            (round.rows, round.more) = (closed.rows.len() as u64, closed.more);
+            for row in &closed.rows {
+                let window = self.board.kinds()[row.kind].window();
+                let window = KeyWindow::of(&self.view, window, row, now);
+                let of_kind = self.consumers.iter_mut().zip(&self.kind_of).filter(|(_, at)| **at == row.kind);
+                for (consumer, _) in of_kind {
+                    consumer.closed(&window, &mut effects);
+                }
+            }
+            if let Some(through) = self.board.through() {
+                for consumer in &mut self.consumers {
+                    consumer.forget(through);
+                }
+            }
+        }
+        round.decided = !effects.is_empty();
+        self.is_new |= round.decided || round.rows > 0;
+        for effect in effects {
+            match effect {
+                Effect::Append { topic, record } => self.records.push((topic, record)),
+                Effect::Post(post) if self.posts.len() < most_posts => self.posts.push(post),
+                Effect::Post(_) => round.dropped += 1,
+            }
+        }
+        round
+    }
+
+    /// The checkpoint of this state.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(FORMAT);
+        write_bytes(self.view.name.as_bytes(), &mut out);
+        write_varint(u64::from(self.partition), &mut out);
+        write_varint(self.sequence, &mut out);
+        write_bytes(self.view.version.as_bytes(), &mut out);
+        write_varint(self.next, &mut out);
+        write_varint(self.records.len() as u64, &mut out);
+        for (topic, record) in &self.records {
+            write_bytes(topic.as_bytes(), &mut out);
+            out.push(u8::from(record.key.is_some()));
+            if let Some(key) = &record.key {
+                write_bytes(key, &mut out);
+            }
+            write_varint(record.headers.len() as u64, &mut out);
+            for (name, value) in &record.headers {
+                write_bytes(name.as_bytes(), &mut out);
+                write_bytes(value, &mut out);
+            }
+            write_bytes(&record.payload, &mut out);
+        }
+        write_varint(self.posts.len() as u64, &mut out);
+        for post in &self.posts {
+            write_bytes(post.alert.as_bytes(), &mut out);
+            write_bytes(post.id.as_bytes(), &mut out);
+            write_bytes(&post.body, &mut out);
+        }
+        self.board.write(&mut out);
+        write_varint(self.consumers.len() as u64, &mut out);
+        for consumer in &self.consumers {
+            write_bytes(consumer.name().as_bytes(), &mut out);
+            let mut saved = Vec::new();
+            consumer.save(&mut saved);
+            write_bytes(&saved, &mut out);
+        }
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Takes over a checkpoint, into a state of which nothing is known yet. Of one of another version of the view only
+    /// what has closed and what is still to be done; `true` when it is of this one.
+    ///
+    /// # Errors
+    /// Bytes that are no checkpoint of this view and partition, or of another sequence than `sequence`.
+    pub(super) fn decode(&mut self, bytes: &[u8], sequence: u64) -> Result<bool, DamagedState> {
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(DamagedState::Magic)?;
+        let rest = body.strip_prefix(MAGIC).ok_or(DamagedState::Magic)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(DamagedState::Checksum);
+        }
+        let mut reader = Reader::new(rest);
+        let format = reader.byte()?;
+        if format != FORMAT {
+            return Err(DamagedState::Format(format));
+        }
+        let own = reader.text()? == self.view.name && reader.varint()? == u64::from(self.partition);
+        if !own || reader.varint()? != sequence {
+            return Err(DamagedState::Other);
+        }
+        let same = reader.text()? == self.view.version;
+        let next = reader.varint()?;
+        self.sequence = sequence + 1;
+        for _ in 0..reader.varint()? {
+            let topic = reader.text()?.to_owned();
+            let key = if reader.byte()? == 0 { None } else { Some(reader.bytes()?.to_vec().into()) };
+            let mut headers = Vec::new();
+            for _ in 0..reader.varint()? {
+                headers.push((reader.text()?.to_owned(), reader.bytes()?.to_vec().into()));
+            }
+            let payload = reader.bytes()?.to_vec().into();
+            self.records.push((topic, NewRecord { key, headers, payload }));
+        }
+        for _ in 0..reader.varint()? {
+            let (alert, id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+            self.posts.push(Post { alert, id, body: reader.bytes()?.to_vec() });
+        }
+        if !same {
+            self.board.read_closed(&mut reader)?;
+            return Ok(false);
+        }
+        self.next = next;
+        self.board.read(&mut reader)?;
+        for _ in 0..reader.varint()? {
+            let (name, saved) = (reader.text()?, reader.bytes()?);
+            // One that is there no more has nothing to remember.
+            if let Some(consumer) = self.consumers.iter_mut().find(|consumer| consumer.name() == name) {
+                consumer.restore(&mut Reader::new(saved))?;
+            }
+        }
+        if !reader.is_done() {
+            return Err(reader.error("the end").into());
+        }
+        self.is_new = false;
+        Ok(true)
+    }
+}
