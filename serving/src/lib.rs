@@ -4,6 +4,7 @@
 //! - [`boundary`]: which layer answers for which panes, and what is missing when one cannot
 //! - [`merge`]: the query engine, [`merge::Reader`]: rows of windows, rankings, lookups, reports; works without HTTP
 //! - [`ranking`]: rankings kept ready in memory
+//! - [`alerts`]: alerts as they are fired, for whoever shows them live
 //! - [`guard`]: what stands between queries and a store that may be down or slow
 //! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
 //! - [`error`]: why a query has no answer
@@ -13,6 +14,7 @@
 //! store, no log, no broker. It never computes an aggregate itself: states are merged by their rules and finished by
 //! the plan. Only [`api`] knows HTTP.
 
+pub mod alerts;
 pub mod api;
 pub mod boundary;
 pub mod error;

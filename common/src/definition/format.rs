@@ -12,6 +12,14 @@ pub struct Section {
     pub keys: &'static [Key],
 }
 
+impl Section {
+    /// Its name with its article: `a source`, `an alert`.
+    pub fn with_article(&self) -> String {
+        let article = if self.name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        format!("{article} {}", self.name)
+    }
+}
+
 /// A key of a section.
 #[derive(Debug)]
 pub struct Key {

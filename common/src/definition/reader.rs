@@ -92,7 +92,7 @@ impl<'t, 'de> Reader<'t, 'de> {
         for (key, _) in in_order(table) {
             if !section.keys.iter().any(|known| known.name == key.name) {
                 let help = did_you_mean(&key.name, section.keys.iter().map(|known| known.name));
-                let message = format!("unknown key `{}` of a {}", key.name, section.name);
+                let message = format!("unknown key `{}` of {}", key.name, section.with_article());
                 context.report.add(&place_of(key.span), message, help);
             }
         }

@@ -83,7 +83,7 @@ fn reader_of<'t, 'de>(
     context: &mut Context<'_>,
 ) -> Option<Reader<'t, 'de>> {
     let Some(table) = value.as_table() else {
-        let message = format!("a {} is a table, not {}", section.name, a_kind(value));
+        let message = format!("{} is a table, not {}", section.with_article(), a_kind(value));
         context.report.error(&place_of(value.span), message);
         return None;
     };

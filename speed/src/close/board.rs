@@ -281,7 +281,7 @@ impl Board {
                 (0..self.units.len()).filter(|unit| next((&self.units[*unit], &open[*unit])) == Some(start)).collect();
             let earlier = start.minus(window.slide);
             for (key, values) in self.rows(&units, window, start) {
-                let previous = kind.before.then(|| self.row(self.unit_of(&key), window, earlier, &key)).flatten();
+                let previous = kind.before.then(|| self.whole_row(self.unit_of(&key), window, earlier, &key)).flatten();
                 closed.rows.push(Row { kind: at, start, key, values, previous });
             }
             for unit in units {
@@ -332,7 +332,8 @@ impl Board {
                 for (start, key) in starts {
                     let Some(values) = self.row(unit, window, start, key) else { continue };
                     let before = self.kinds[kind].before;
-                    let previous = before.then(|| self.row(unit, window, start.minus(window.slide), key)).flatten();
+                    let earlier = start.minus(window.slide);
+                    let previous = before.then(|| self.whole_row(unit, window, earlier, key)).flatten();
                     rows.push(Row { kind, start, key: key.clone(), values, previous });
                 }
             }
@@ -351,6 +352,12 @@ impl Board {
         for unit in &mut self.units {
             unit.changed.clear();
         }
+    }
+
+    /// As [`row`](Self::row), and `None` where some of the window's panes are not kept: when somebody has begun to ask for
+    /// windows before others only now.
+    fn whole_row(&self, unit: &Unit, window: Window, start: Timestamp, key: &[u8]) -> Option<Vec<Value>> {
+        if unit.kept_from.is_some_and(|kept| start < kept) { None } else { self.row(unit, window, start, key) }
     }
 
     /// The row of one key; `None` when nothing of it is in the window.

@@ -1,6 +1,7 @@
 //! Who waits for windows to close: the place where closed windows are handed on.
 //!
-//! A new kind of consumer is one implementation of [`Consumer`], made in [`of`]. It is given windows in an order that is
+//! A new kind of consumer is one implementation of [`Consumer`]: made in [`of`], or, where this crate must not know what it
+//! does (such as predictions), by [`Consumers`] that the program hands in. It is given windows in an order that is
 //! always the same: by start of the window, and by key. What it wants done it says as [`Effect`]s, and does nothing
 //! itself: what it has decided is made durable before any of it is done, so that a repeat after a kill has the same
 //! content. What it must remember it saves, and is given back.
@@ -129,11 +130,29 @@ pub trait Consumer: Send + Sync + fmt::Debug {
     }
 }
 
+/// Makes consumers that this crate does not know. One of a view whose windows nobody else waits for must be in the plan:
+/// see [`Plan::closes`].
+pub trait Consumers: Send + Sync + fmt::Debug {
+    /// The consumers of a view, as they are before any window: always the same, in the same order. Each partition of the
+    /// view's changes has its own.
+    fn of(&self, plan: &Plan, view: &ViewPlan) -> Vec<Box<dyn Consumer>>;
+}
+
+/// No consumers but outputs and alerts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoOthers;
+
+impl Consumers for NoOthers {
+    fn of(&self, _: &Plan, _: &ViewPlan) -> Vec<Box<dyn Consumer>> {
+        Vec::new()
+    }
+}
+
 /// The consumers of a view, in the order in which they are given windows.
-pub(super) fn of(plan: &Plan, view: &Arc<ViewPlan>) -> Vec<Box<dyn Consumer>> {
+pub(super) fn of(plan: &Plan, view: &Arc<ViewPlan>, others: &dyn Consumers) -> Vec<Box<dyn Consumer>> {
     let outputs = plan.outputs.iter().filter(|output| output.view == view.name);
     let outputs = outputs.map(|output| Box::new(Output::new(output.clone())) as Box<dyn Consumer>);
     let alerts = plan.alerts.iter().filter(|alert| alert.view == view.name);
     let alerts = alerts.map(|alert| Box::new(Alerting::new(alert.clone(), view.window)) as Box<dyn Consumer>);
-    outputs.chain(alerts).collect()
+    outputs.chain(alerts).chain(others.of(plan, view)).collect()
 }

@@ -9,6 +9,7 @@ use tideline_common::ports::{Clock, Log, Objects, PortResult, SpeedViews, Webhoo
 use tideline_common::position::{Partition, Shard};
 
 use super::config::CloseConfig;
+use super::consumer::Consumers;
 use super::marks::Ends;
 use super::state::State;
 use super::status::Cell;
@@ -22,6 +23,8 @@ pub(super) struct Ports {
     pub(super) views: Arc<dyn SpeedViews>,
     pub(super) webhook: Arc<dyn Webhook>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Who waits for windows beside outputs and alerts.
+    pub(super) others: Arc<dyn Consumers>,
 }
 
 /// See the module.
@@ -52,7 +55,7 @@ impl Context {
 
     /// A state of which nothing is known yet.
     pub(super) fn fresh(&self) -> State {
-        State::new(&self.plan, &self.view, self.partition)
+        State::new(&self.plan, &self.view, self.partition, self.ports.others.as_ref())
     }
 
     /// The pause before attempt `attempt`, with jitter.

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::begin;
 use super::config::CloseConfig;
+use super::consumer::Consumers;
 use super::context::{Context, Ports};
 use super::status::{Cell, CloseStatus};
 use super::task::supervise;
@@ -37,6 +38,8 @@ pub struct ClosePorts {
     pub webhook: Arc<dyn Webhook>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Who waits for windows beside outputs and alerts: [`NoOthers`](super::consumer::NoOthers), if nobody does.
+    pub others: Arc<dyn Consumers>,
 }
 
 /// Starts closing windows.
@@ -110,8 +113,8 @@ impl CloseLayer {
         cancel: CancellationToken,
     ) -> Result<CloseHandle, SpeedError> {
         config.check()?;
-        let ClosePorts { log, membership, objects, views, webhook, clock } = ports;
-        let ports = Ports { log, objects, views, webhook, clock };
+        let ClosePorts { log, membership, objects, views, webhook, clock, others } = ports;
+        let ports = Ports { log, objects, views, webhook, clock, others };
         let config = Arc::new(config);
         let inner = Arc::new(Inner { plan, membership, ports, config, stop: cancel, running: Mutex::default() });
         let topics = inner.changes_topics();

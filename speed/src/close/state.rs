@@ -3,8 +3,8 @@
 //! ```text
 //! "TIDECLSE" | format 1 | view text | partition varint | sequence varint | version text | next offset varint
 //! | records: n × (topic text | key: 0, or 1 and bytes | headers: n × (name text, bytes) | payload bytes)
-//! | posts: n × (alert text | id text | body bytes) | board, see Board::write
-//! | consumers: n × (name text | what it saved, bytes) | CRC-32 of everything before it, 4 bytes
+//! | posts: n × (alert text | id text | body bytes) | consumers: n × (name text | what it saved, bytes)
+//! | board, see Board::write | CRC-32 of everything before it, 4 bytes
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use tideline_common::time::Timestamp;
 use tideline_common::window::Window;
 
 use super::board::{Board, Kind, Taken};
-use super::consumer::{self, Consumer, Effect, KeyWindow, Post};
+use super::consumer::{self, Consumer, Consumers, Effect, KeyWindow, Post};
 use super::marks::{Ends, Terms};
 
 const MAGIC: &[u8; 8] = b"TIDECLSE";
@@ -78,8 +78,8 @@ pub(super) enum DamagedState {
 
 impl State {
     /// Nothing is known yet.
-    pub(super) fn new(plan: &Plan, view: &Arc<ViewPlan>, partition: Partition) -> Self {
-        let consumers = consumer::of(plan, view);
+    pub(super) fn new(plan: &Plan, view: &Arc<ViewPlan>, partition: Partition, others: &dyn Consumers) -> Self {
+        let consumers = consumer::of(plan, view, others);
         let mut windows: Vec<(Window, bool)> = Vec::new();
         let mut kind_of = Vec::new();
         for consumer in &consumers {
@@ -208,7 +208,6 @@ impl State {
             write_bytes(post.id.as_bytes(), &mut out);
             write_bytes(&post.body, &mut out);
         }
-        self.board.write(&mut out);
         write_varint(self.consumers.len() as u64, &mut out);
         for consumer in &self.consumers {
             write_bytes(consumer.name().as_bytes(), &mut out);
@@ -216,13 +215,14 @@ impl State {
             consumer.save(&mut saved);
             write_bytes(&saved, &mut out);
         }
+        self.board.write(&mut out);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
     }
 
-    /// Takes over a checkpoint, into a state of which nothing is known yet. Of one of another version of the view only
-    /// what has closed and what is still to be done; `true` when it is of this one.
+    /// Takes over a checkpoint, into a state of which nothing is known yet. Of one of another version of the view all
+    /// but the panes: what has closed, what is still to be done, and what consumers remember. `true` when it is of this one.
     ///
     /// # Errors
     /// Bytes that are no checkpoint of this view and partition, or of another sequence than `sequence`.
@@ -258,12 +258,6 @@ impl State {
             let (alert, id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
             self.posts.push(Post { alert, id, body: reader.bytes()?.to_vec() });
         }
-        if !same {
-            self.board.read_closed(&mut reader)?;
-            return Ok(false);
-        }
-        self.next = next;
-        self.board.read(&mut reader)?;
         for _ in 0..reader.varint()? {
             let (name, saved) = (reader.text()?, reader.bytes()?);
             // One that is there no more has nothing to remember.
@@ -271,6 +265,12 @@ impl State {
                 consumer.restore(&mut Reader::new(saved))?;
             }
         }
+        if !same {
+            self.board.read_closed(&mut reader)?;
+            return Ok(false);
+        }
+        self.next = next;
+        self.board.read(&mut reader)?;
         if !reader.is_done() {
             return Err(reader.error("the end").into());
         }

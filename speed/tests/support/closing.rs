@@ -11,10 +11,12 @@ use tideline_common::alert::{self, AlertEvent};
 use tideline_common::plan::{self, Plan, ViewPlan};
 use tideline_common::ports::{ManualClock, PortResult, ViewSchema, Webhook, WebhookAnswer, WebhookPost};
 use tideline_common::position::Shard;
-use tideline_common::state::{Reader, StateBatch, StateTable};
+use tideline_common::record::NewRecord;
+use tideline_common::state::{CodecError, Reader, StateBatch, StateTable, write_bytes, write_varint};
 use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Value;
 use tideline_common::window::Window;
+use tideline_speed::close::consumer::{Consumer, Consumers, Effect, KeyWindow};
 use tideline_speed::close::{CloseConfig, CloseHandle, CloseLayer, ClosePorts, ID_HEADER};
 use tideline_transform::SqlTypes;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,7 @@ use super::views::FaultyViews;
 
 pub const CLOSED: &str = "closed";
 pub const WIDE: &str = "wide";
+pub const COUNTS: &str = "counts";
 const VIEW: &str = "sliding";
 
 /// See the module.
@@ -130,6 +133,53 @@ impl Webhook for FaultyWebhook {
     }
 }
 
+/// A consumer that the crate does not know: it tells how many windows of a key it has seen, which it has to remember.
+#[derive(Debug)]
+struct Counting;
+
+#[derive(Debug)]
+struct Count(Window, BTreeMap<Vec<u8>, u64>);
+
+impl Consumers for Counting {
+    fn of(&self, _: &Plan, view: &ViewPlan) -> Vec<Box<dyn Consumer>> {
+        vec![Box::new(Count(view.window, BTreeMap::new()))]
+    }
+}
+
+impl Consumer for Count {
+    fn name(&self) -> String {
+        "count".to_owned()
+    }
+
+    fn window(&self) -> Window {
+        self.0
+    }
+
+    fn closed(&mut self, window: &KeyWindow<'_>, effects: &mut Vec<Effect>) {
+        let count = self.1.entry(window.key.to_vec()).or_default();
+        *count += 1;
+        let payload = format!("{} {} {count}", window.key_values[0], window.start).into();
+        effects
+            .push(Effect::Append { topic: COUNTS.to_owned(), record: NewRecord { payload, ..NewRecord::default() } });
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        write_varint(self.1.len() as u64, out);
+        for (key, count) in &self.1 {
+            write_bytes(key, out);
+            write_varint(*count, out);
+        }
+    }
+
+    fn restore(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        for _ in 0..reader.varint()? {
+            let key = reader.bytes()?.to_vec();
+            self.1.insert(key, reader.varint()?);
+        }
+        Ok(())
+    }
+}
+
 /// A process that closes windows.
 #[derive(Debug)]
 pub struct Closing {
@@ -146,6 +196,7 @@ impl World {
             views: Arc::new(FaultyViews(self.views.clone(), faults.clone())),
             webhook: Arc::new(FaultyWebhook(receiver.clone(), faults.clone())),
             clock: Arc::new(ManualClock::new(Timestamp(2_000_000))),
+            others: Arc::new(Counting),
         }
     }
 
@@ -167,6 +218,7 @@ impl World {
         script: &Arc<Script>,
         faults: &Arc<Faults>,
     ) -> Closing {
+        self.log.create(COUNTS, 1);
         let stop = CancellationToken::new();
         let ports = self.close_ports(receiver, script, faults);
         let handle = CloseLayer::start(Arc::new(plan.clone()), ports, config, stop.clone()).await.unwrap();
@@ -257,6 +309,20 @@ impl World {
                 records.insert(row.into_iter().map(|(name, value)| format!("{name}={value} ")).collect());
             }
             assert_eq!(by_id.len(), records.len(), "one window, one identity");
+        }
+        // What a consumer remembers goes on after a restart: of each key the windows are counted without a gap.
+        let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for record in self.log.records(COUNTS) {
+            let text = String::from_utf8(record.payload.to_vec()).unwrap();
+            let (who, start, count) = {
+                let mut parts = text.split(' ').map(str::to_owned);
+                (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap().parse().unwrap())
+            };
+            let known = *counts.entry(who).or_default().entry(start).or_insert(count);
+            assert_eq!(known, count, "{text}: counted twice, and not the same");
+        }
+        for (who, starts) in &counts {
+            assert!(starts.values().copied().eq(1..=starts.len() as u64), "{who}: {starts:?}");
         }
         let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for record in self.log.records(alert::TOPIC) {
