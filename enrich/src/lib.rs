@@ -6,7 +6,11 @@
 //! - [`label()`]: the sentiment class of a compound score.
 //! - [`cashtags()`]: the `$SYMBOL`s of a text.
 //! - [`titles`]: mentions of known titles in a text.
-//! - `word`: which characters words are made of, for the boundaries of the last two.
+//! - [`mod@emotion`]: which of seven emotions a text shows, by a trained model.
+//! - [`mod@toxicity`], [`churn`]: scores from 0 to 1, by lists of phrases.
+//! - `word`: which characters words are made of, for the boundaries of cashtags and titles.
+//! - `tokens`: words, punctuation and symbols as emotions and phrases see them; `phrases`: lists of these.
+//! - `risk`: counts of phrases as a number from 0 to 1.
 //!
 //! # What it must never know
 //!
@@ -15,11 +19,20 @@
 //! thread. Time is linear in the text (`n log n` at worst), so that a hostile text cannot stall a task.
 
 pub mod cashtags;
+pub mod churn;
+pub mod emotion;
 pub mod label;
+mod phrases;
+mod risk;
 pub mod titles;
+mod tokens;
+pub mod toxicity;
 pub mod vader;
 mod word;
 
 pub use cashtags::{cashtags, every_cashtag};
+pub use churn::churn_risk;
+pub use emotion::emotion;
 pub use label::label;
 pub use titles::TitleMatcher;
+pub use toxicity::toxicity;
