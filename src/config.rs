@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use tideline_batch::BatchConfig;
 use tideline_common::time::Span;
 use tideline_speed::SpeedConfig;
+use tideline_speed::close::CloseConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub analytics: AnalyticsConfig,
     /// The speed layer.
     pub speed: SpeedConfig,
+    /// Closing windows: outputs and alerts.
+    pub close: CloseConfig,
     /// The batch layer.
     pub batch: BatchConfig,
     /// The serving layer.
@@ -372,6 +375,7 @@ impl Config {
             }
         }
         self.speed.check().map_err(|error| error.to_string())?;
+        self.close.check().map_err(|error| error.to_string())?;
         self.batch.check().map_err(|error| error.to_string())?;
         if self.serve.max_store_reads == 0 {
             return Err("serve.max_store_reads must be at least 1".to_owned());

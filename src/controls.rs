@@ -12,6 +12,7 @@ use tideline_common::position::{Offset, Partition};
 use tideline_common::time::Timestamp;
 use tideline_ingest::appender::Appender;
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
+use tideline_speed::close::{CloseCondition, CloseHandle, CloseStatus};
 use tideline_speed::{ShardCondition, ShardStatus, SpeedHandle};
 
 use crate::agreement::Agreements;
@@ -85,6 +86,8 @@ pub struct Status {
     log: Arc<dyn Log>,
     /// Set when the speed layer has started, which needs the log.
     speed: Arc<OnceLock<Arc<SpeedHandle>>>,
+    /// Set with it.
+    close: Arc<OnceLock<Arc<CloseHandle>>>,
     batch: Option<Arc<BatchLayer>>,
     agreements: Option<Arc<Agreements>>,
     /// Whether this process is nothing without the log.
@@ -98,6 +101,7 @@ impl Status {
             plan: Arc::clone(plan),
             log: Arc::clone(&stores.log),
             speed: Arc::default(),
+            close: Arc::default(),
             batch: None,
             agreements: None,
             needs_log: true,
@@ -111,18 +115,23 @@ impl Status {
         self
     }
 
-    /// It runs the speed layer.
+    /// It runs the speed layer, and closes windows.
     #[must_use]
-    pub fn with_speed(self, speed: &Arc<SpeedHandle>) -> Self {
+    pub fn with_speed(self, speed: &Arc<SpeedHandle>, close: &Arc<CloseHandle>) -> Self {
         // Nobody else has set what was made with this value.
         let _ = self.speed.set(Arc::clone(speed));
+        let _ = self.close.set(Arc::clone(close));
         self
     }
 
-    /// It will run the speed layer, once `speed` is set.
+    /// It will run the speed layer, and close windows, once both are set.
     #[must_use]
-    pub fn starting_speed(mut self, speed: Arc<OnceLock<Arc<SpeedHandle>>>) -> Self {
-        self.speed = speed;
+    pub fn starting_speed(
+        mut self,
+        speed: Arc<OnceLock<Arc<SpeedHandle>>>,
+        close: Arc<OnceLock<Arc<CloseHandle>>>,
+    ) -> Self {
+        (self.speed, self.close) = (speed, close);
         self
     }
 
@@ -150,6 +159,23 @@ impl Status {
             shard
         };
         self.speed.get().map(|speed| speed.status().into_iter().map(shard).collect()).unwrap_or_default()
+    }
+
+    /// Where closing windows stands, by view and partition of its changes.
+    async fn closing(&self) -> Vec<Json> {
+        let Some(close) = self.close.get() else { return Vec::new() };
+        if let Err(error) = close.look().await {
+            tracing::debug!(%error, "ends of changes could not be looked up");
+        }
+        let one = |status: CloseStatus| {
+            let mut json = serde_json::to_value(&status).unwrap_or(Json::Null);
+            json["lag"] = status.lag().into();
+            for (field, at) in [("watermark", status.watermark), ("through", status.through)] {
+                json[field] = text(at);
+            }
+            json
+        };
+        close.status().into_iter().map(one).collect()
     }
 
     async fn topics(&self) -> serde_json::Map<String, Json> {
@@ -184,6 +210,7 @@ impl StatusSource for Status {
             "pipelines": self.plan.name,
             "shards": self.shards(),
             "membership": speed.map(|speed| json!(speed.membership())),
+            "closing": self.closing().await,
             "topics": self.topics().await,
             "watermarks": watermarks,
             "batch": {
@@ -200,6 +227,14 @@ impl StatusSource for Status {
             let bad = matches!(status.condition, ShardCondition::Failed | ShardCondition::Paused);
             checks.push(Check {
                 name: format!("speed {}", status.shard),
+                ok: !bad,
+                detail: status.reason.filter(|_| bad),
+            });
+        }
+        for status in self.close.get().into_iter().flat_map(|close| close.status()) {
+            let bad = matches!(status.condition, CloseCondition::Failed | CloseCondition::Paused);
+            checks.push(Check {
+                name: format!("closing {}/{}", status.view, status.partition),
                 ok: !bad,
                 detail: status.reason.filter(|_| bad),
             });

@@ -10,6 +10,7 @@ use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_ingest::appender::Appender;
 use tideline_serving::merge::Reader;
 use tideline_speed::SpeedHandle;
+use tideline_speed::close::CloseHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,6 +32,8 @@ pub struct Platform {
     pub generation: Generation,
     /// The speed layer.
     pub speed: Arc<SpeedHandle>,
+    /// Closes windows: outputs and alerts.
+    pub close: Arc<CloseHandle>,
     /// The batch layer.
     pub batch: Arc<BatchLayer>,
     /// The query engine.
@@ -56,6 +59,7 @@ impl Platform {
         stores.ensure_topics(&plan).await?;
         let appender = stores.appender(&plan)?;
         let generation = stores.generation(&cancel).await?;
+        let close = stores.close(&plan, config, generation, cancel.child_token()).await?;
         let speed = stores.speed(&plan, config, generation, cancel.child_token()).await?;
         let batch = stores.batch(&plan, config)?;
         let sealed = Arc::downgrade(&speed);
@@ -80,6 +84,7 @@ impl Platform {
             stores,
             generation,
             speed,
+            close,
             batch,
             reader,
             appender,
@@ -110,6 +115,7 @@ impl Platform {
             tracing::error!(%error, "the comparison of the layers ended by itself");
         }
         self.speed.join().await;
+        self.close.join().await;
         if let Err(error) = self.maintenance.await {
             tracing::error!(%error, "maintenance ended by itself");
         }

@@ -11,12 +11,14 @@ use tideline_batch::{BatchLayer, BatchPorts};
 use tideline_common::generation::{Generation, Replays};
 use tideline_common::plan::Plan;
 use tideline_common::ports::{
-    Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec,
+    Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec, Webhook,
 };
 use tideline_ingest::appender::{Appender, RecordKeys};
 use tideline_serving::guard::GuardConfig;
 use tideline_serving::merge::{Reader, ReaderConfig};
 use tideline_serving::ranking::{Rankings, RankingsConfig};
+use tideline_speed::close::consumer::NoOthers;
+use tideline_speed::close::{CloseHandle, CloseLayer, ClosePorts};
 use tideline_speed::{Rebuilt, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts};
 use tideline_stores::analytics::clickhouse::{ClickHouseAnalytics, ClickHouseConfig};
 use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
@@ -31,6 +33,7 @@ use tideline_stores::objects::s3::S3Config;
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
 use tideline_stores::views::generation::GenerationViews;
 use tideline_stores::views::scylla::{ScyllaConfig, ScyllaViews};
+use tideline_stores::webhook::HttpWebhook;
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +58,10 @@ pub struct Stores {
     pub log: Arc<dyn Log>,
     /// Which partitions of the log this process works on.
     pub membership: Arc<dyn Membership>,
+    /// Which partitions of the topics of changes it closes windows of.
+    pub closing: Arc<dyn Membership>,
+    /// Posts alerts.
+    pub webhook: Arc<dyn Webhook>,
     /// The lake.
     pub objects: Arc<dyn Objects>,
     /// Speed views, of the generation in use: to be read.
@@ -97,22 +104,26 @@ impl Stores {
             (ViewsKind::Embedded, None) => bail!("views.kind = \"embedded\" needs a data folder"),
             (ViewsKind::Scylla, _) => Arc::new(scylla(&config)?),
         };
-        let (log, membership): (Arc<dyn Log>, Arc<dyn Membership>) = match log {
+        let everything = |log: &Arc<dyn Log>| Arc::new(Everything::new(Arc::clone(log), TOPICS_LOOK));
+        let (log, membership, closing): (Arc<dyn Log>, Arc<dyn Membership>, Arc<dyn Membership>) = match log {
             OpenedLog::Embedded(log) => {
-                let membership = Everything::new(Arc::clone(&log), TOPICS_LOOK);
-                (log, Arc::new(membership))
+                let (membership, closing) = (everything(&log), everything(&log));
+                (log, membership, closing)
             }
             OpenedLog::Kafka(log) => match config.views.kind {
                 // Views that are one process's own hold what that process reads: it reads everything.
                 ViewsKind::Embedded => {
                     let log: Arc<dyn Log> = Arc::from(log as Box<dyn Log>);
-                    let membership = Everything::new(Arc::clone(&log), TOPICS_LOOK);
-                    (log, Arc::new(membership))
+                    let (membership, closing) = (everything(&log), everything(&log));
+                    (log, membership, closing)
                 }
                 ViewsKind::Scylla => {
                     let membership = KafkaMembership::new(kafka_config(&config))?;
                     log.note_progress_as(&membership);
-                    (Arc::from(log as Box<dyn Log>), Arc::new(membership))
+                    let kafka = kafka_config(&config);
+                    let group = format!("{}.close", kafka.group);
+                    let closing = KafkaMembership::new(KafkaLogConfig { group, ..kafka })?;
+                    (Arc::from(log as Box<dyn Log>), Arc::new(membership), Arc::new(closing))
                 }
             },
         };
@@ -121,6 +132,8 @@ impl Stores {
         let mut stores = Self {
             log,
             membership,
+            closing,
+            webhook: Arc::new(HttpWebhook::new()?),
             analytics: Arc::new(parquet()),
             publication: None,
             sql: None,
@@ -163,18 +176,34 @@ impl Stores {
     }
 
     /// Stores of one's own choice: for tests.
+    ///
+    /// # Errors
+    /// When there is no TLS for webhooks.
     pub fn of(
         log: Arc<dyn Log>,
         objects: Arc<dyn Objects>,
         views: Arc<dyn SpeedViews>,
         analytics: Arc<dyn Analytics>,
         clock: Arc<dyn Clock>,
-    ) -> Self {
-        let membership = Arc::new(Everything::new(Arc::clone(&log), TOPICS_LOOK));
+    ) -> anyhow::Result<Self> {
+        let everything = || Arc::new(Everything::new(Arc::clone(&log), TOPICS_LOOK));
+        let (membership, closing) = (everything(), everything());
         let generations = GenerationViews::in_use(views, Arc::clone(&objects));
-        let views = Arc::new(generations.clone());
-        let (publication, sql, clickhouse, folder) = (None, None, None, None);
-        Self { log, membership, objects, views, analytics, publication, sql, clickhouse, clock, generations, folder }
+        Ok(Self {
+            membership,
+            closing,
+            webhook: Arc::new(HttpWebhook::new()?),
+            views: Arc::new(generations.clone()),
+            log,
+            objects,
+            analytics,
+            publication: None,
+            sql: None,
+            clickhouse: None,
+            clock,
+            generations,
+            folder: None,
+        })
     }
 
     /// The batch layer over these stores.
@@ -236,6 +265,29 @@ impl Stores {
     ) -> anyhow::Result<Arc<SpeedHandle>> {
         let (ports, speed) = self.speed_parts(config, generation);
         Ok(Arc::new(SpeedLayer::start(Arc::clone(plan), ports, speed, cancel).await?))
+    }
+
+    /// Starts closing windows over these stores: before the speed layer, which tells of them.
+    ///
+    /// # Errors
+    /// A configuration out of its bounds, stores that refuse.
+    pub async fn close(
+        &self,
+        plan: &Arc<Plan>,
+        config: &Config,
+        generation: Generation,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<Arc<CloseHandle>> {
+        let ports = ClosePorts {
+            log: Arc::clone(&self.log),
+            membership: Arc::clone(&self.closing),
+            objects: Arc::clone(&self.objects),
+            views: Arc::new(self.generations.of(generation)),
+            webhook: Arc::clone(&self.webhook),
+            clock: Arc::clone(&self.clock),
+            others: Arc::new(NoOthers),
+        };
+        Ok(Arc::new(CloseLayer::start(Arc::clone(plan), ports, config.close.clone(), cancel).await?))
     }
 
     /// Makes speed views of `generation` anew, from Bronze alone.

@@ -19,3 +19,8 @@ fn stock_sentiment() {
 fn movie_viewing() {
     check("movie-viewing");
 }
+
+#[test]
+fn trendscope() {
+    check("trendscope");
+}

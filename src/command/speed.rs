@@ -7,6 +7,7 @@ use tideline_common::generation::Generation;
 use tideline_common::plan::Plan;
 use tideline_serving::api::{self, ApiParts, Scope};
 use tideline_speed::SpeedHandle;
+use tideline_speed::close::CloseHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::role::{NoTopics, Role};
@@ -40,13 +41,13 @@ impl Speed {
         tracing::info!(%address, pipelines = %plan.name, "a speed worker is up");
 
         // The layer begins when the log is there; until then the process is alive, and not ready.
-        let slot = Arc::new(OnceLock::new());
+        let (slot, closing) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
         let router = api::router(ApiParts {
             reader: Arc::new(stores.reader(&plan, &config.serve)),
             topics: Arc::new(NoTopics),
             batch: None,
             agreement: None,
-            status: Arc::new(Status::new(&plan, &stores).starting_speed(Arc::clone(&slot))),
+            status: Arc::new(Status::new(&plan, &stores).starting_speed(Arc::clone(&slot), Arc::clone(&closing))),
             metrics: process.metrics(),
             config: api_config(&config, Scope::Operations),
         });
@@ -55,15 +56,17 @@ impl Speed {
         let cancel = CancellationToken::new();
         let worked = tokio::select! {
             started = start(&stores, &plan, &config, &cancel) => match started {
-                Ok((generation, speed)) => {
+                Ok((generation, speed, close)) => {
                     let watch = spawn_replay_watch(&stores, generation, shutdown.clone());
                     // Set once, here.
                     let _ = slot.set(Arc::clone(&speed));
+                    let _ = closing.set(Arc::clone(&close));
                     let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
                     let upkeep = tokio::spawn(upkeep);
                     shutdown.cancelled().await;
                     cancel.cancel();
                     speed.join().await;
+                    close.join().await;
                     upkeep.await?;
                     watch.await?
                 }
@@ -83,7 +86,10 @@ async fn start(
     plan: &Arc<Plan>,
     config: &Config,
     cancel: &CancellationToken,
-) -> anyhow::Result<(Generation, Arc<SpeedHandle>)> {
+) -> anyhow::Result<(Generation, Arc<SpeedHandle>, Arc<CloseHandle>)> {
     let generation = stores.generation(cancel).await?;
-    Ok((generation, stores.speed(plan, config, generation, cancel.child_token()).await?))
+    // First who listens, then who tells.
+    let close = stores.close(plan, config, generation, cancel.child_token()).await?;
+    let speed = stores.speed(plan, config, generation, cancel.child_token()).await?;
+    Ok((generation, speed, close))
 }

@@ -75,7 +75,7 @@ pub fn spawn_replay_watch(
 /// The HTTP API over a platform; `metrics` prints the metrics of the process.
 pub fn router(platform: &Platform, config: &Config, metrics: MetricsText) -> axum::Router {
     let status = Status::new(&platform.plan, &platform.stores)
-        .with_speed(&platform.speed)
+        .with_speed(&platform.speed, &platform.close)
         .with_batch(&platform.batch, &platform.agreements);
     api::router(ApiParts {
         reader: Arc::clone(&platform.reader),

@@ -22,6 +22,8 @@ pub struct Case {
     pub views: BTreeMap<String, Vec<Json>>,
     /// Report → expected rows.
     pub reports: BTreeMap<String, Vec<Json>>,
+    /// Output → expected rows, of all windows: those that have closed are among them.
+    pub outputs: BTreeMap<String, Vec<Json>>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +72,13 @@ impl Case {
                 bail!("{}: expected/reports/{}.ndjson is missing", folder.display(), report.name);
             }
         }
-        Ok(Self { plan, input, views, reports })
+        let outputs = expected(&folder.join("expected/outputs"))?;
+        for output in &plan.outputs {
+            if !outputs.contains_key(&output.name) {
+                bail!("{}: expected/outputs/{}.ndjson is missing", folder.display(), output.name);
+            }
+        }
+        Ok(Self { plan, input, views, reports, outputs })
     }
 }
 

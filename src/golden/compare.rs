@@ -36,7 +36,7 @@ impl Answer {
     }
 
     /// A row that was expected.
-    fn of_json(row: &Json) -> Option<Self> {
+    pub fn of_json(row: &Json) -> Option<Self> {
         let mut values: BTreeMap<String, Json> = row.as_object()?.clone().into_iter().collect();
         let key = values.remove("key")?;
         let keys: BTreeMap<&str, Json> = key.as_object()?.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
@@ -48,6 +48,18 @@ impl Answer {
 fn group(keys: &BTreeMap<&str, Json>, start: &str, end: &str) -> String {
     let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{} [{start}, {end})", keys.join(" "))
+}
+
+impl Answer {
+    /// A record of an output: its key columns are those of the view.
+    pub fn of_record(key: &[Field], record: &Json) -> Option<Self> {
+        let mut values: BTreeMap<String, Json> = record.as_object()?.clone().into_iter().collect();
+        let keys: Option<Vec<(&str, Json)>> =
+            key.iter().map(|field| Some((field.name.as_str(), values.remove(&field.name)?))).collect();
+        let (start, end) = (values.remove("window_start")?, values.remove("window_end")?);
+        let group = group(&keys?.into_iter().collect(), start.as_str()?, end.as_str()?);
+        Some(Self { group, values })
+    }
 }
 
 /// What differs between the expected rows of a view and those found.

@@ -5,6 +5,7 @@
 //! input/<topic>.ndjson             records of a topic, in order
 //! expected/<view>.ndjson           rows of a view, as GET /v1/views/<view>/rows answers them
 //! expected/reports/<report>.ndjson rows of a report
+//! expected/outputs/<output>.ndjson rows of all windows of an output, in the same form: those that have closed must be in its topic
 //! ```
 //! Each case runs as speed only, as speed killed half-way and resumed, as batch only, and merged with the boundary
 //! at every pane; every answer must equal the expected rows (see [`compare`]).
@@ -12,6 +13,7 @@
 pub mod case;
 pub mod compare;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tideline_common::key::Key;
-use tideline_common::plan::ViewPlan;
-use tideline_common::ports::{KeySelector, PaneQuery, ViewSchema};
+use tideline_common::plan::{OutputPlan, ViewPlan};
+use tideline_common::ports::{KeySelector, PaneQuery, ReadRequest, ViewSchema};
 use tideline_common::time::Timestamp;
 use tideline_serving::boundary::Layer;
 use tideline_serving::merge::{KeyFilter, MAX_LIMIT, Reader, ReportRequest, RowsRequest};
@@ -101,6 +103,9 @@ async fn straight(case: &Case, data: &Path, killed: bool) -> anyhow::Result<Vec<
     let mut checks = Vec::new();
     for view in &plan.views {
         checks.push(check_view(&platform.reader, case, view, Layer::Speed, None, mode("speed")).await?);
+    }
+    for output in &plan.outputs {
+        checks.push(check_output(&platform, case, output, mode("closed windows")).await?);
     }
     let report = platform.batch.run().await.context("the batch run failed")?;
     if !report.is_clean() {
@@ -227,6 +232,71 @@ async fn check_view(
     let expected = case.views.get(&view.name).with_context(|| format!("expected/{}.ndjson is missing", view.name))?;
     let differences = compare::view(view, expected, &found);
     Ok(Checked { name: format!("{}: {mode}", view.name), differences })
+}
+
+/// The records of an output are the rows of every window that has closed, and of no other.
+async fn check_output(platform: &Platform, case: &Case, output: &OutputPlan, mode: String) -> anyhow::Result<Checked> {
+    let view = case.plan.view(&output.view).context("an output has a view")?;
+    let expected = &case.outputs[&output.name];
+    let name = format!("{}: {mode}", output.name);
+    let begun = Instant::now();
+    loop {
+        platform.close.look().await?;
+        let statuses = platform.close.status();
+        let of_view = || statuses.iter().filter(|status| status.view == output.view);
+        let through = of_view().map(|status| status.through).min().flatten();
+        let read = of_view().count() > 0 && of_view().all(|status| status.lag() == 0);
+        let mut found: BTreeMap<String, Answer> = BTreeMap::new();
+        let mut differences = Vec::new();
+        for record in records(platform, &output.topic).await? {
+            let json = serde_json::from_slice(&record).context("a record of an output is JSON")?;
+            let answer = Answer::of_record(&view.key, &json).context("a record of an output has a key and a window")?;
+            if let Some(other) = found.insert(answer.group.clone(), answer.clone())
+                && other.values != answer.values
+            {
+                differences.push(format!("{} is there twice, and not the same", answer.group));
+            }
+        }
+        let closed = |row: &&serde_json::Value| {
+            let start = row["window_start"].as_str().and_then(|text| Timestamp::parse(text).ok());
+            start.zip(through).is_some_and(|(start, through)| start < through)
+        };
+        let wanted: Vec<serde_json::Value> = expected.iter().filter(closed).cloned().collect();
+        let found: Vec<Answer> = found.into_values().collect();
+        differences.extend(compare::view(view, &wanted, &found));
+        // While windows close, one may have come that is not told of yet.
+        if read && !wanted.is_empty() && differences.is_empty() {
+            return Ok(Checked { name, differences });
+        }
+        if begun.elapsed() > PATIENCE {
+            differences.push(format!("{} of {} closed rows came: {statuses:?}", found.len(), wanted.len()));
+            return Ok(Checked { name, differences });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The records of a topic.
+async fn records(platform: &Platform, topic: &str) -> anyhow::Result<Vec<Bytes>> {
+    let mut all = Vec::new();
+    for (partition, (first, next)) in platform.stores.log.topic(topic).await?.partitions {
+        let mut from = first;
+        while from < next {
+            let request = ReadRequest {
+                topic: topic.to_owned(),
+                partition,
+                from,
+                max_records: 10_000,
+                max_bytes: 16 << 20,
+                wait: Duration::from_secs(1),
+            };
+            let records = platform.stores.log.read(&request).await?;
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+            all.extend(records.into_iter().map(|record| record.payload));
+        }
+    }
+    Ok(all)
 }
 
 async fn check_report(reader: &Reader, case: &Case, name: &str, mode: String) -> anyhow::Result<Checked> {

@@ -6,6 +6,7 @@
 //! - [`objects`]: the object store, over the `object_store` crate
 //! - [`views`]: the speed views on fjall
 //! - [`analytics`]: what batch has published, as Parquet in the object store
+//! - [`webhook`]: posts to the webhooks of alerts, over HTTP
 //! - [`engine`]: databases that compute over the lake
 //! - [`faulty`]: decorators that inject faults · [`conformance`]: one suite per port
 //!
@@ -25,3 +26,4 @@ pub mod log;
 pub mod membership;
 pub mod objects;
 pub mod views;
+pub mod webhook;

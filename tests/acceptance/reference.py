@@ -314,3 +314,52 @@ def same(column, want, have):
     tolerance = 0.01 if column in SKETCHED else 1e-9
     # Sums of scores of four decimals that cancel are exact to 1e-12, not relative to what is left.
     return math.isclose(want, have, rel_tol=tolerance, abs_tol=1e-12)
+
+
+# Columns of `trend_stream`, beside key and window.
+TREND_STREAM = ["popularity", "mentions_count", "avg_sentiment", "trend_score"]
+
+
+def movie_trends(movie_lines, comment_lines, compound):
+    """Rows of the view `movie_trends`: (title, start of the window) -> columns."""
+    polls, said, seen = defaultdict(list), defaultdict(list), set()
+    for movie in load(movie_lines):
+        try:
+            title, at, popularity, number = movie["title"], micros(movie["timestamp"]), movie.get("popularity"), movie["id"]
+        except (KeyError, ValueError, AttributeError):
+            continue
+        if number is None or not title or (popularity is not None and popularity < 0):
+            continue
+        if (number, movie["timestamp"]) in seen:
+            continue
+        seen.add((number, movie["timestamp"]))
+        for start in windows(at, 5 * MINUTE, MINUTE):
+            polls[title, start].append((at, popularity))
+    for comment in load(comment_lines):
+        try:
+            text, at, mentioned = comment["text"], micros(comment["timestamp"]), comment.get("movie_mentions")
+        except (KeyError, ValueError, AttributeError):
+            continue
+        if not text or not isinstance(mentioned, list) or not all(isinstance(title, str) for title in mentioned):
+            continue
+        if (comment["timestamp"], text) in seen:
+            continue
+        seen.add((comment["timestamp"], text))
+        for title in filter(None, mentioned):
+            for start in windows(at, 5 * MINUTE, MINUTE):
+                said[title, start].append(compound(text))
+    rows = {}
+    for group in sorted(polls.keys() | said.keys()):
+        popularities = [value for _, value in sorted(polls[group], key=lambda poll: poll[0]) if value is not None]
+        last, scores = (popularities[-1] if popularities else None), said[group]
+        sentiment = mean(scores) if scores else None
+        popularity, avg_sentiment = last or 0.0, sentiment or 0.0
+        rows[group] = {
+            "tmdb_popularity": last,
+            "mentions_count": len(scores),
+            "reddit_sentiment": sentiment,
+            "popularity": popularity,
+            "avg_sentiment": avg_sentiment,
+            "trend_score": 0.4 * popularity + 0.3 * len(scores) * 10 + 0.3 * (avg_sentiment + 1) * 50,
+        }
+    return rows

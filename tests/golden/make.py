@@ -9,6 +9,7 @@ text from the Python reference of VADER. Floats are written as Python prints the
 
 import json
 import os
+import random
 import subprocess
 import sys
 
@@ -110,6 +111,80 @@ def movies(binary):
         write_report("movie-viewing", report, rows)
 
 
+TITLES = ["Dune", "Dune: Part Two", "Alien", "Aliens", "The Matrix", "Am\u00e9lie", "Heat", "Up", "Se7en", "Past Lives", "It"]
+SAID = [
+    "{} was GREAT!!! Best movie of the year",
+    "I hated {}, what a waste of time...",
+    "Just watched {} with my family",
+    "Not sure about {} :( but the music is amazing",
+    "{} > {}, and it is not even close",
+    "Who would win: {} or {}?",
+    "Is {} any good? Asking for a friend",
+]
+# What nobody sends, until somebody does.
+ODD_COMMENTS = [
+    '{"text": "", "movie_mentions": ["Dune"], "score": 1, "timestamp": "2024-05-06T20:31:00Z"}',
+    '{"text": "Dune without a list", "score": 1, "timestamp": "2024-05-06T20:31:01Z"}',
+    '{"text": "nothing is mentioned", "movie_mentions": [], "score": 1, "timestamp": "2024-05-06T20:31:02Z"}',
+    '{"text": "a list of something else", "movie_mentions": [7], "score": 1, "timestamp": "2024-05-06T20:31:03Z"}',
+    '{"text": "Heat, Heat and Heat", "movie_mentions": ["Heat"], "score": null, "timestamp": "2024-05-06T22:31:04+02:00"}',
+    '{"text": "no time at all: Up", "movie_mentions": ["Up"], "score": 3}',
+    '{"text": "cut off: Up", "movie_mentions": ["Up"',
+    '{"text": "an empty title", "movie_mentions": ["", "Up"], "score": 2, "timestamp": "2024-05-06T20:31:05.5Z"}',
+    "7",
+]
+
+
+def trend_records():
+    """An hour of both streams. No generator of ours: titles that contain each other, comments that come late but in time."""
+    numbers = random.Random(13)
+    start = reference.micros("2024-05-06T20:00:00Z")
+    movies, comments = [], []
+    popularity = {title: numbers.uniform(5, 300) for title in TITLES}
+    for poll in range(13):
+        at = reference.iso(start + poll * 5 * reference.MINUTE)
+        for number, title in enumerate(TITLES):
+            popularity[title] = max(0.0, popularity[title] + numbers.gauss(0, 12))
+            # Not every movie trends all the time.
+            if numbers.random() < 0.85:
+                row = {"id": number + 1, "title": title, "popularity": round(popularity[title], 3), "vote_average": 7.5}
+                row |= {"vote_count": 1000 + poll, "overview": f"About {title}.", "timestamp": at}
+                movies.append(json.dumps(row, ensure_ascii=False))
+                if numbers.random() < 0.1:
+                    movies.append(movies[-1])
+    movies.append('{"id": 99, "title": "Negative", "popularity": -1.0, "timestamp": "2024-05-06T20:10:00Z"}')
+    movies.append('{"id": 98, "title": "Unknown", "popularity": null, "timestamp": "2024-05-06T20:10:00Z"}')
+    movies.append('{"id": null, "title": "Nothing", "popularity": 1.0, "timestamp": "2024-05-06T20:10:00Z"}')
+    movies = movies[:-3][:20] + movies[-3:] + movies[:-3][20:]
+    for number in range(420):
+        late = numbers.randrange(0, 240) if numbers.random() < 0.2 else 0
+        at = start + number * 8_500_000 - late * reference.SECOND
+        mentioned = numbers.sample(TITLES, 2)
+        text = numbers.choice(SAID)
+        mentioned = mentioned[: text.count("{}")]
+        text = text.format(*mentioned) + numbers.choice(["", " lol", f" ({number})"])
+        row = {"text": text, "movie_mentions": mentioned, "score": numbers.randrange(-5, 50), "timestamp": reference.iso(at)}
+        comments.append(json.dumps(row, ensure_ascii=False))
+        if numbers.random() < 0.05:
+            comments.append(comments[-1])
+    comments[220:220] = ODD_COMMENTS
+    return movies, comments
+
+
+def trends():
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    movies, comments = trend_records()
+    write("trendscope", "input/tmdb_stream.ndjson", movies)
+    write("trendscope", "input/reddit_stream.ndjson", comments)
+    rows = reference.movie_trends(movies, comments, lambda text: analyzer.polarity_scores(text)["compound"])
+    write_view("trendscope", "movie_trends", "movie_title", rows, 5 * reference.MINUTE)
+    closed = {at: {name: row[name] for name in reference.TREND_STREAM} for at, row in rows.items()}
+    write_view("trendscope", "outputs/trend_stream", "movie_title", closed, 5 * reference.MINUTE)
+
+
 if __name__ == "__main__":
     stock(os.path.abspath(sys.argv[1]))
     movies(os.path.abspath(sys.argv[1]))
+    trends()

@@ -68,6 +68,7 @@ impl World {
             Arc::new(FaultyAnalytics::new(analytics, self.faults.clone())),
             self.clock.clone(),
         )
+        .unwrap()
     }
 
     pub async fn start(&self, case: &Case, config: &Config) -> Platform {
