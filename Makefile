@@ -22,7 +22,7 @@ test: build
 
 # 100 rounds of random faults over real servers; half an hour.
 crash: build
-	tests/servers.sh tests/crash/run.sh $(TIDELINE) --iterations 100 --seed $(SEED)
+	TIDELINE_TEST_WITH="kafka cassandra minio clickhouse" tests/servers.sh tests/crash/run.sh $(TIDELINE) --iterations 100 --seed $(SEED)
 
 lint: setup
 	cargo fmt --all --check

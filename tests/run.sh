@@ -29,10 +29,10 @@ skipped_by_name() {
     package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -1)
     name=$(basename "$file" .rs)
     # Without any server, so that all of them are skipped at once; of these lines, those whose variable is really missing.
-    env -u TIDELINE_TEST_KAFKA -u TIDELINE_TEST_CQL -u TIDELINE_TEST_S3 -u TIDELINE_TEST_CLICKHOUSE \
+    env -u TIDELINE_TEST_KAFKA -u TIDELINE_TEST_CQL -u TIDELINE_TEST_S3 -u TIDELINE_TEST_CLICKHOUSE -u TIDELINE_TEST_MLFLOW \
       timeout 300 cargo test --release --locked -q -p "$package" --test "$name" -- --nocapture 2>&1 |
       grep -o 'SKIPPED .*' | while read -r line; do
-        for variable in TIDELINE_TEST_KAFKA TIDELINE_TEST_CQL TIDELINE_TEST_S3 TIDELINE_TEST_CLICKHOUSE; do
+        for variable in TIDELINE_TEST_KAFKA TIDELINE_TEST_CQL TIDELINE_TEST_S3 TIDELINE_TEST_CLICKHOUSE TIDELINE_TEST_MLFLOW; do
           if [ -z "${!variable:-}" ] && [[ $line == *"$variable"* ]]; then echo "$line ($package, tests/$name.rs)"; break; fi
         done
       done
@@ -42,7 +42,7 @@ skipped_by_name() {
 
 step rust cargo test --release --locked --workspace --no-fail-fast
 if [ -z "${TIDELINE_TEST_KAFKA:-}" ] || [ -z "${TIDELINE_TEST_CQL:-}" ] || [ -z "${TIDELINE_TEST_S3:-}" ] \
-  || [ -z "${TIDELINE_TEST_CLICKHOUSE:-}" ]; then
+  || [ -z "${TIDELINE_TEST_CLICKHOUSE:-}" ] || [ -z "${TIDELINE_TEST_MLFLOW:-}" ]; then
   step skipped skipped_by_name
 fi
 step compose tests/compose/run.sh

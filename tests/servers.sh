@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Runs a command with Kafka, Cassandra, MinIO and ClickHouse beside it, for the tests that need real servers.
+# Runs a command with Kafka, Cassandra, MinIO, ClickHouse and MLflow beside it, for the tests that need real servers.
 #
 #   tests/servers.sh COMMAND [ARG...]      for instance: tests/servers.sh cargo test --release -p tideline-stores
 #
 # Installs what is missing (cached in SERVICES_HOME, ~/.cache/lambda-services), starts the servers on free ports in a
-# temporary folder, sets TIDELINE_TEST_KAFKA, _CQL, _S3, _CLICKHOUSE and TIDELINE_TEST_SERVICES (the folder, for
+# temporary folder, sets TIDELINE_TEST_KAFKA, _CQL, _S3, _CLICKHOUSE, _MLFLOW and TIDELINE_TEST_SERVICES (the folder, for
 # infra/services/all.sh), runs the command, and stops them whatever happens. A server that cannot be had (no java, mvn,
 # go or python3 on the PATH, no network) is reported as SKIPPED with the reason; its variable stays unset, and its tests
 # say so by name. A server that is installed and does not start is a failure. Exits as the command does.
 #
-#   TIDELINE_TEST_WITH     which servers          [kafka cassandra minio clickhouse]; "" for none
+#   TIDELINE_TEST_WITH     which servers          [kafka cassandra minio clickhouse mlflow]; "" for none
 #   TIDELINE_INSTALL_MAX   seconds for installing one server  [900]
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 services="$root/infra/services"
-read -r -a wanted <<<"${TIDELINE_TEST_WITH-kafka cassandra minio clickhouse}"
+read -r -a wanted <<<"${TIDELINE_TEST_WITH-kafka cassandra minio clickhouse mlflow}"
 install_max="${TIDELINE_INSTALL_MAX:-900}"
 folder="$(mktemp -d "${TMPDIR:-/tmp}/tideline-servers-XXXXXX")"
-unset TIDELINE_TEST_KAFKA TIDELINE_TEST_CQL TIDELINE_TEST_S3 TIDELINE_TEST_CLICKHOUSE TIDELINE_TEST_SERVICES
+unset TIDELINE_TEST_KAFKA TIDELINE_TEST_CQL TIDELINE_TEST_S3 TIDELINE_TEST_CLICKHOUSE TIDELINE_TEST_MLFLOW \
+    TIDELINE_TEST_SERVICES
 declare -a up=() skipped=()
 
 finish() {
@@ -44,7 +45,7 @@ lacking() {
     case $1 in
         kafka | cassandra) set -- java mvn ;;
         minio) set -- go curl ;;
-        clickhouse) set -- python3 curl ;;
+        clickhouse | mlflow) set -- python3 curl ;;
     esac
     for program in "$@"; do
         command -v "$program" >/dev/null || missing+=("$program")

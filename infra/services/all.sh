@@ -10,10 +10,11 @@
 #   all.sh env    FOLDER                  the variables that the integration tests read, one `export` a line
 #   all.sh config FOLDER                  a tideline.toml for these servers
 #
-# SERVER is kafka, cassandra, minio or clickhouse; all four when none is named.
+# SERVER is kafka, cassandra, minio or clickhouse; all four when none is named. `mlflow`, which only tests need, is started
+# when it is named, and from then on one of all.
 #
-#   PORT_BASE       ports PORT_BASE (Kafka), +1 (its controller), +10, +11 (Cassandra), +20 (MinIO), +30 (ClickHouse);
-#                   free ones when unset. FOLDER/ports.env remembers them from the first start on.
+#   PORT_BASE       ports PORT_BASE (Kafka), +1 (its controller), +10, +11 (Cassandra), +20 (MinIO), +30 (ClickHouse),
+#                   +40 (MLflow); free ones when unset. FOLDER/ports.env remembers them from the first start on.
 #   TIDELINE_LISTEN, TIDELINE_PREFIX      `config`: where the program listens [127.0.0.1:8080]; the name of its
 #                   consumer group, keyspace, database and folder in the bucket [tideline]
 #   KAFKA_HEAP, CASSANDRA_HEAP            [512m] each: enough for tests
@@ -37,17 +38,18 @@ esac
 mkdir -p "$2"
 folder="$(cd "$2" && pwd)"
 shift 2
-if [ $# -gt 0 ]; then servers=("$@"); fi
+if [ $# -gt 0 ]; then servers=("$@"); elif [ -e "$folder/mlflow.pid" ]; then servers+=(mlflow); fi
 
 if [ ! -f "$folder/ports.env" ]; then
     [ "$action" = start ] || die "nothing was started in $folder"
     if [ -n "${PORT_BASE:-}" ]; then
         printf '%s\n' "KAFKA_PORT=$PORT_BASE" "KAFKA_CONTROLLER_PORT=$((PORT_BASE + 1))" \
             "CASSANDRA_PORT=$((PORT_BASE + 10))" "CASSANDRA_STORAGE_PORT=$((PORT_BASE + 11))" \
-            "MINIO_PORT=$((PORT_BASE + 20))" "CLICKHOUSE_PORT=$((PORT_BASE + 30))" >"$folder/ports.env"
+            "MINIO_PORT=$((PORT_BASE + 20))" "CLICKHOUSE_PORT=$((PORT_BASE + 30))" \
+            "MLFLOW_PORT=$((PORT_BASE + 40))" >"$folder/ports.env"
     else
         python3 "$here/ports.py" KAFKA_PORT KAFKA_CONTROLLER_PORT CASSANDRA_PORT CASSANDRA_STORAGE_PORT MINIO_PORT \
-            CLICKHOUSE_PORT >"$folder/ports.env"
+            CLICKHOUSE_PORT MLFLOW_PORT >"$folder/ports.env"
     fi
 fi
 set -a
@@ -69,6 +71,7 @@ print_env() {
             cassandra) echo "export TIDELINE_TEST_CQL=127.0.0.1:$CASSANDRA_PORT" ;;
             minio) echo "export TIDELINE_TEST_S3=http://127.0.0.1:$MINIO_PORT" ;;
             clickhouse) echo "export TIDELINE_TEST_CLICKHOUSE=http://127.0.0.1:$CLICKHOUSE_PORT" ;;
+            mlflow) echo "export TIDELINE_TEST_MLFLOW=http://127.0.0.1:$MLFLOW_PORT" ;;
         esac
     done
 }

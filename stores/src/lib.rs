@@ -8,6 +8,7 @@
 //! - [`analytics`]: what batch has published, as Parquet in the object store
 //! - [`webhook`]: posts to the webhooks of alerts, over HTTP
 //! - [`engine`]: databases that compute over the lake
+//! - [`tracking`]: a tracker of experiments, `MLflow`
 //! - [`faulty`]: decorators that inject faults · [`conformance`]: one suite per port
 //!
 //! # Never
@@ -25,5 +26,6 @@ pub mod lock;
 pub mod log;
 pub mod membership;
 pub mod objects;
+pub mod tracking;
 pub mod views;
 pub mod webhook;

@@ -1,0 +1,3 @@
+//! Trackers of experiments: `MLflow`, over its REST API.
+
+pub mod mlflow;
