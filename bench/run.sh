@@ -11,3 +11,5 @@ echo "== latency: acknowledged append to visible in /rows at 10,000 events/s"
 python3 bench/latency.py "$target/tideline"
 echo "== batch: Bronze to Silver to Gold"
 cargo run --release --locked -p tideline-batch --example throughput
+echo "== predict: windows predicted and learnt from, and their state"
+cargo run --release --locked -p tideline-predict --example throughput

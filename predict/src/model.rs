@@ -118,6 +118,23 @@ impl Model {
         self.beyond
     }
 
+    /// Its settings by name, as trackers of experiments keep them: they never change while the version has its name.
+    pub fn parameters(&self) -> Vec<(String, String)> {
+        let Learning { learning_rate, l2, intercept_rate, clip_gradient } = self.spec.learning;
+        let features: Vec<&str> = self.spec.features.iter().map(|feature| feature.name.as_str()).collect();
+        [
+            ("learning_rate", learning_rate.to_string()),
+            ("model_version", self.spec.version.clone()),
+            ("model_type", MODEL_TYPE.to_owned()),
+            ("l2", l2.to_string()),
+            ("intercept_rate", intercept_rate.to_string()),
+            ("clip_gradient", clip_gradient.to_string()),
+            ("features", features.join(", ")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
     /// The model in full.
     pub fn document(&self) -> ModelDocument {
         let states = self.scaler.scales().iter().zip(&self.regression.weights).zip(&self.spec.features);

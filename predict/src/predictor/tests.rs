@@ -232,6 +232,11 @@ fn predictions_wait_for_the_next_window_within_the_gap() {
     let features = predictor.features(&key(1));
     assert_eq!((features[0], features[1]), (("a", Some(11.0)), ("b", Some(2.0))));
     assert_eq!((features.len(), predictor.features(&key(9)).len()), (8, 0), "each name once");
+    let parameters = predictor.models()[0].parameters();
+    for (name, value) in [("learning_rate", "0.01"), ("model_version", "v1"), ("model_type", crate::model::MODEL_TYPE)]
+    {
+        assert!(parameters.contains(&(name.to_owned(), value.to_owned())), "{parameters:?}");
+    }
     let second = observe(&mut predictor, &row(1, 3, 12.0));
     assert_eq!(second.settled.len(), 2);
     let settled = &second.settled[0];
