@@ -31,8 +31,7 @@ impl Output {
     fn key(&self, values: &[Value]) -> Option<Bytes> {
         let mut parts = self.plan.key.iter().map(|at| values.get(*at).unwrap_or(&Value::Null));
         match (self.plan.key.len(), parts.next()) {
-            (0, _) | (_, None) => None,
-            (1, Some(Value::Null)) => None,
+            (0, _) | (_, None) | (1, Some(Value::Null)) => None,
             (1, Some(value)) => Some(value.to_string().into()),
             (_, Some(first)) => {
                 let all: Vec<Json> = std::iter::once(first).chain(parts).map(Value::to_json).collect();

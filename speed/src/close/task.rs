@@ -62,9 +62,8 @@ pub(super) async fn supervise(context: Arc<Context>, stop: CancellationToken) {
 /// Whether beginning again may help.
 fn may_pass(error: &SpeedError) -> bool {
     match error {
-        SpeedError::Superseded { .. } => true,
-        // Another process has dropped a checkpoint, or somebody a topic, which is made again.
-        SpeedError::Port(PortError::NotFound { .. }) => true,
+        // Another process has gone on with it, or has dropped a checkpoint; or somebody a topic, which is made again.
+        SpeedError::Superseded { .. } | SpeedError::Port(PortError::NotFound { .. }) => true,
         error => error.is_retryable(),
     }
 }
