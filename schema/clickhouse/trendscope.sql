@@ -1,0 +1,102 @@
+-- Tables of schema/pipelines/trendscope.toml in ClickHouse, as `tideline migrate` makes them. Generated.
+
+CREATE TABLE IF NOT EXISTS tideline_versions (
+    version UInt64,
+    run String,
+    published_at DateTime64(6, 'UTC'),
+    loaded_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'),
+    files Map(String, Array(String)),
+    through Map(String, DateTime64(6, 'UTC'))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY version
+ORDER BY version
+COMMENT 'versions of the batch layer that are loaded; the highest is the current one';
+
+CREATE TABLE IF NOT EXISTS tideline_reports (
+    report String,
+    order_by Array(String),
+    noted_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(noted_at)
+ORDER BY report
+COMMENT 'how tables of reports are sorted';
+
+CREATE TABLE IF NOT EXISTS tideline_streams (
+    stream String,
+    topic_partition UInt32,
+    next UInt64,
+    noted_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(next)
+ORDER BY (stream, topic_partition)
+COMMENT 'how far the changes of views were taken in';
+
+CREATE TABLE IF NOT EXISTS `movie_trends_panes_09bc9f2ee98cbd70`
+(
+    `movie_title` Nullable(String),
+    `pane` DateTime64(6, 'UTC'),
+    `popularity__last` Nullable(Float64),
+    `popularity__last__time` Nullable(DateTime64(6, 'UTC')),
+    `popularity__last__sequence` Nullable(Int64),
+    `movie_mentions__count` SimpleAggregateFunction(sum, Int64),
+    `sentiment__sum` SimpleAggregateFunction(sum, Float64),
+    `sentiment__count` SimpleAggregateFunction(sum, Int64),
+    `gold_file` LowCardinality(String)
+)
+ENGINE = MergeTree
+PARTITION BY `gold_file`
+ORDER BY (`movie_title`, `pane`)
+SETTINGS allow_nullable_key = 1
+COMMENT 'tideline view movie_trends 09bc9f2ee98cbd70';
+
+CREATE TABLE IF NOT EXISTS `movie_trends_stream_09bc9f2ee98cbd70` (
+    `movie_title` Nullable(String),
+    `pane` DateTime64(6, 'UTC'),
+    `popularity__last` Nullable(Float64),
+    `popularity__last__time` Nullable(DateTime64(6, 'UTC')),
+    `popularity__last__sequence` Nullable(Int64),
+    `movie_mentions__count` SimpleAggregateFunction(sum, Int64),
+    `sentiment__sum` SimpleAggregateFunction(sum, Float64),
+    `sentiment__count` SimpleAggregateFunction(sum, Int64),
+    _shard LowCardinality(String),
+    _position UInt64,
+    _written_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(_position)
+PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
+ORDER BY (`movie_title`, `pane`, `_shard`)
+TTL toDateTime(_written_at) + toIntervalSecond(259200)
+SETTINGS allow_nullable_key = 1
+COMMENT 'changes of view movie_trends 09bc9f2ee98cbd70';
+
+CREATE OR REPLACE VIEW `movie_trends_panes` AS
+SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
+FROM `movie_trends_panes_09bc9f2ee98cbd70`
+WHERE `gold_file` IN (
+    SELECT arrayJoin(files['movie_trends_panes_09bc9f2ee98cbd70']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'movie_trends_stream_09bc9f2ee98cbd70') = 0)
+UNION ALL
+SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
+FROM `movie_trends_stream_09bc9f2ee98cbd70` FINAL
+WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
+
+CREATE OR REPLACE VIEW `movie_trends` AS
+SELECT `movie_title`, 
+    CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS DateTime64(6, 'UTC')) AS window_start,
+    CAST(fromUnixTimestamp64Micro(_window + 300000000, 'UTC') AS DateTime64(6, 'UTC')) AS window_end,
+    _state0 AS `tmdb_popularity`,
+    _state1 AS `mentions_count`,
+    if(_state3 > 0, _state2 / toFloat64(_state3) + 0., NULL) AS `reddit_sentiment`
+FROM (
+    SELECT `movie_title`, _window,
+        argMaxOrNullIf(assumeNotNull(`popularity__last`), (assumeNotNull(`popularity__last__time`), assumeNotNull(`popularity__last__sequence`), assumeNotNull(`popularity__last`)), `popularity__last` IS NOT NULL) AS _state0,
+        sum(`movie_mentions__count`) AS _state1,
+        sum(`sentiment__sum`) AS _state2,
+        sum(`sentiment__count`) AS _state3
+    FROM (
+        SELECT *, arrayJoin(arrayFilter(s -> s + 300000000 > toUnixTimestamp64Micro(pane), arrayMap(i -> toUnixTimestamp64Micro(pane) - positiveModulo(toUnixTimestamp64Micro(pane), 60000000) - toInt64(i) * 60000000, range(6)))) AS _window
+        FROM `movie_trends_panes`
+    )
+    GROUP BY `movie_title`, _window
+);
