@@ -28,7 +28,7 @@ fn record(number: usize) -> NewRecord {
         previous: None,
         fired_at: "2024-05-06T00:05:01Z".to_owned(),
     };
-    NewRecord { key: None, headers: Vec::new(), payload: event.to_json().into() }
+    NewRecord { key: Some("crash".into()), headers: Vec::new(), payload: event.to_json().into() }
 }
 
 async fn until(alerts: &Alerts, count: usize) -> Vec<String> {
@@ -48,7 +48,7 @@ async fn alerts_are_told_once_and_the_newest_are_kept() {
     log.create(alert::TOPIC, 1);
     // What was fired before, one of them twice, and something that is no alert.
     log.add(alert::TOPIC, &[record(1), record(2), record(1)]);
-    log.add(alert::TOPIC, &[NewRecord { payload: "{}".into(), ..NewRecord::default() }]);
+    log.add(alert::TOPIC, &[NewRecord { payload: "{}".into(), ..record(0) }]);
     let alerts = Alerts::start(log.clone(), CancellationToken::new());
     assert_eq!(until(&alerts, 2).await, ["1", "2"]);
     let mut listener = alerts.subscribe();
