@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use tideline_batch::BatchConfig;
 use tideline_common::time::Span;
+use tideline_ingest::connector::config::ConnectorConfig;
 use tideline_speed::SpeedConfig;
 use tideline_speed::close::CloseConfig;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// The serving layer.
     pub serve: ServeConfig,
+    /// Connectors by name.
+    pub connectors: BTreeMap<String, ConnectorConfig>,
 }
 
 /// `[log]`
@@ -272,6 +275,8 @@ const S3: &str = "s3://";
 const DEFAULT_FILE: &str = "tideline.toml";
 /// Prefix of environment variables that override keys: `TIDELINE_LOG__KIND` is `log.kind`.
 const ENV_PREFIX: &str = "TIDELINE_";
+/// The section of connectors, as such a variable names it.
+const CONNECTORS: &str = "CONNECTORS";
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -320,11 +325,19 @@ impl Config {
         let mut origins = Vec::new();
         for (name, value) in env {
             // TIDELINE_ with a double underscore: other variables of this prefix belong to definitions.
-            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
+            let Some((name_of, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
                 continue;
             };
-            let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
-            if let Some(section) = section.as_table_mut() {
+            // Connectors have a table each: TIDELINE_CONNECTORS__TMDB__EVERY is `connectors.tmdb.every`.
+            let connector = if name_of == CONNECTORS { key.split_once("__") } else { None };
+            let (section, key) = match connector {
+                Some((connector, key)) => {
+                    let all = section_of(&mut table, name_of);
+                    (all.and_then(|connectors| section_of(connectors, connector)), key)
+                }
+                None => (section_of(&mut table, name_of), key),
+            };
+            if let Some(section) = section {
                 let key = key.to_lowercase();
                 let value = value_of(&key, value);
                 section.insert(key, value);
@@ -377,6 +390,14 @@ impl Config {
         self.speed.check().map_err(|error| error.to_string())?;
         self.close.check().map_err(|error| error.to_string())?;
         self.batch.check().map_err(|error| error.to_string())?;
+        for (name, connector) in &self.connectors {
+            // It is a folder in the lake, and part of an environment variable.
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            if name.is_empty() || name.len() > 48 || !name.chars().all(fits) {
+                return Err(format!("connectors.{name}: letters, digits, _ and - only, and at most 48 of them"));
+            }
+            connector.check(name).map_err(|error| error.to_string())?;
+        }
         if self.serve.max_store_reads == 0 {
             return Err("serve.max_store_reads must be at least 1".to_owned());
         }
@@ -385,6 +406,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A table within a table, made where there is none; `None` when something else has its name.
+fn section_of<'t>(table: &'t mut toml::Table, name: &str) -> Option<&'t mut toml::Table> {
+    table.entry(name.to_lowercase()).or_insert_with(|| toml::Table::new().into()).as_table_mut()
 }
 
 /// A length of time, written as text: `"6s"`.
@@ -399,7 +425,7 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// Keys that are lists of texts.
-const LISTS: [&str; 2] = ["brokers", "nodes"];
+const LISTS: [&str; 6] = ["brokers", "nodes", "keywords", "languages", "hashtags", "symbols"];
 
 /// A TOML value of an environment variable: a list where the key is one, written as in TOML or with commas.
 fn value_of(key: &str, text: &str) -> toml::Value {
@@ -486,6 +512,30 @@ mod tests {
         assert_eq!(config.log.properties["sasl.password"], "hush");
         assert!(config.embedded().is_empty());
         assert_eq!(parse("", &[]).unwrap().embedded(), ["log.kind", "lake.url", "views.kind"]);
+    }
+
+    #[test]
+    fn connectors_are_named_by_file_and_environment() {
+        let text = "[connectors.tmdb]\nkind = \"tmdb\"\ntopic = \"tmdb_stream\"\napi_key = \"${KEY}\"";
+        let env = [
+            ("KEY", "hush"),
+            ("TIDELINE_CONNECTORS__TMDB__EVERY", "1m"),
+            ("TIDELINE_CONNECTORS__TMDB__KEYWORDS", "a,b"),
+        ];
+        let config = parse(text, &env).unwrap();
+        let tmdb = &config.connectors["tmdb"];
+        assert_eq!((tmdb.every, tmdb.keywords.len()), (Some(Span::MINUTE), 2));
+        assert!(!format!("{config:?}").contains("hush"));
+        let wrong = |text: &str, env: &[(&str, &str)], part: &str| {
+            let message = parse(text, env).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        };
+        wrong(&format!("{text}\nkeyword = [\"a\"]"), &env, "line 5, column 1");
+        wrong(&format!("{text}\nsymbols = [\"A\"]"), &env, "connectors.tmdb.symbols: kind = \"tmdb\" has no such key");
+        wrong(text, &[], "line 4: the environment has no KEY");
+        wrong(text, &[("KEY", "")], "connectors.tmdb.api_key: it is empty");
+        wrong("[connectors.\"a/b\"]\nkind = \"tmdb\"\ntopic = \"t\"\napi_key = \"k\"", &[], "connectors.a/b: letters");
+        wrong("", &[("TIDELINE_CONNECTORS__X__KIND", "tmdb")], "TIDELINE_CONNECTORS__X__KIND");
     }
 
     #[test]

@@ -11,11 +11,13 @@ use tideline_common::ports::{Appended, Log, PortResult};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::time::Timestamp;
 use tideline_ingest::appender::Appender;
+use tideline_ingest::connector::status::StatusCell;
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
 use tideline_speed::close::{CloseCondition, CloseHandle, CloseStatus};
 use tideline_speed::{ShardCondition, ShardStatus, SpeedHandle};
 
 use crate::agreement::Agreements;
+use crate::connectors::Connectors;
 use crate::platform::Stores;
 
 /// Topics of the plan, written through the appender.
@@ -90,6 +92,7 @@ pub struct Status {
     close: Arc<OnceLock<Arc<CloseHandle>>>,
     batch: Option<Arc<BatchLayer>>,
     agreements: Option<Arc<Agreements>>,
+    connectors: Vec<StatusCell>,
     /// Whether this process is nothing without the log.
     needs_log: bool,
 }
@@ -104,6 +107,7 @@ impl Status {
             close: Arc::default(),
             batch: None,
             agreements: None,
+            connectors: Vec::new(),
             needs_log: true,
         }
     }
@@ -140,6 +144,13 @@ impl Status {
     pub fn with_batch(mut self, batch: &Arc<BatchLayer>, agreements: &Arc<Agreements>) -> Self {
         self.batch = Some(Arc::clone(batch));
         self.agreements = Some(Arc::clone(agreements));
+        self
+    }
+
+    /// It runs connectors.
+    #[must_use]
+    pub fn with_connectors(mut self, connectors: &Connectors) -> Self {
+        self.connectors = connectors.statuses();
         self
     }
 
@@ -217,6 +228,7 @@ impl StatusSource for Status {
                 "last_run": self.batch.as_ref().and_then(last_run),
                 "skipped_ticks": self.batch.as_ref().map(|batch| batch.skipped()),
             },
+            "connectors": self.connectors.iter().map(StatusCell::get).collect::<Vec<_>>(),
             "agreement": self.agreements.as_ref().map(|agreements| agreements.summary()),
         })
     }

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
 //! - [`stores`]: the adapters that the configuration names · [`platform`]: every layer in one process
+//! - [`connectors`]: those that are configured, at work
 //! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
 //! - [`replay`]: speed views and Gold made anew from Bronze · [`streams`]: what speed knows, into `ClickHouse`
 //! - [`agreement`]: the layers compared, on demand and after every published version
@@ -18,6 +19,7 @@ pub mod catalog;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod connectors;
 pub mod controls;
 pub mod golden;
 pub mod output;

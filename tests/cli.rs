@@ -113,6 +113,16 @@ fn one_seed_generates_one_stream() {
 }
 
 #[test]
+fn the_mix_of_a_stream_can_be_changed() {
+    let arguments = ["generate", "customer-sentiment", "--count", "40", "--start", "2024-01-01T00:00:00Z"];
+    let changed = ["--mix", "city.*=0", "--mix", "city.São Paulo=1"];
+    let said = out(&tideline(root(), &[arguments.as_slice(), changed.as_slice()].concat()));
+    assert_eq!(said.lines().filter(|line| line.contains(r#""city":"São Paulo""#)).count(), 40, "{said}");
+    let said = error(&tideline(root(), &[arguments.as_slice(), ["--mix", "city.Atlantis=1"].as_slice()].concat()));
+    assert!(said.contains("city.Atlantis=1") && said.contains("Berlin"), "{said}");
+}
+
+#[test]
 fn a_wrong_configuration_is_refused_with_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("tideline.toml"), "[serve]\nlisten = \"127.0.0.1:0\"\nport = 1\n")

@@ -84,7 +84,7 @@ fn links_of_the_documentation_lead_somewhere() {
 #[test]
 fn every_key_of_the_configuration_is_documented() {
     let text = std::fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
-    let documented = Regex::new(r"`((?:log|lake|views|analytics|speed|batch|serve)\.[a-z_]+)`").expect("a pattern");
+    let documented = Regex::new(r"`((?:log|lake|views|analytics|speed|close|batch|serve)\.[a-z_]+)`").expect("a pattern");
     let in_docs: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
     // A key that the program does not know makes it refuse the file: each documented one must be known.
     for key in &in_docs {
@@ -98,4 +98,25 @@ fn every_key_of_the_configuration_is_documented() {
         assert!(!error.contains("unknown field"), "{key}: {error}");
     }
     assert!(in_docs.len() >= 35, "{in_docs:?}");
+}
+
+#[test]
+fn every_key_of_connectors_is_documented_and_every_documented_key_is_known() {
+    let text = std::fs::read_to_string(root().join("docs/connectors.md")).expect("readable");
+    let (_, keys) = text.split_once("## Keys").expect("a section");
+    let (table, _) = keys.split_once("##").expect("another section");
+    let key = Regex::new(r"`([a-z_]+)`").expect("a pattern");
+    let first_cells =
+        table.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|line| line.split(" | ").next());
+    let in_docs: BTreeSet<String> = first_cells
+        .flat_map(|cell| key.captures_iter(&format!("`{cell}")).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tideline.toml");
+    std::fs::write(&file, "[connectors.x]\nnobodys_key = 1\n").expect("written");
+    let error = tideline::config::Config::load(Some(&file), std::iter::empty()).expect_err("unknown").to_string();
+    let (_, expected) = error.split_once("expected one of ").expect("a list of keys");
+    let known: BTreeSet<String> = key.captures_iter(expected).map(|found| found[1].to_owned()).collect();
+    assert!(known.len() > 20, "{error}");
+    assert_eq!(known, in_docs);
 }

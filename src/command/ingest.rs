@@ -7,11 +7,13 @@ use tideline_serving::api::{self, ApiParts, Scope};
 
 use crate::command::role::Role;
 use crate::command::up::api_config;
+use crate::connectors::Connectors;
 use crate::controls::{Status, Topics};
 use crate::process::Process;
 use crate::stores::Stores;
 
-/// Takes records over HTTP into topics; what is acknowledged is in the log. It keeps nothing: run as many as you like.
+/// Takes records over HTTP into topics; what is acknowledged is in the log. Runs the connectors that the configuration has.
+/// It keeps nothing: run as many as you like; of each connector one works, the others stand by.
 #[derive(Debug, Args)]
 pub struct Ingest {
     #[command(flatten)]
@@ -28,15 +30,18 @@ impl Ingest {
     /// Definitions, configuration or address that cannot be used.
     pub async fn run(self) -> anyhow::Result<()> {
         let (config, plan) = (self.role.config()?, self.role.plan()?);
+        Connectors::check(&config, &plan)?;
         let stores = Stores::shared("ingest", &config).await?;
         let process = Process::begin(&self.listen).await?;
         let address = process.address()?;
+        let appender = stores.appender(&plan)?;
+        let connectors = Connectors::start(&config, &plan, &stores, &appender, process.shutdown())?;
         let router = api::router(ApiParts {
             reader: Arc::new(stores.reader(&plan, &config.serve)),
-            topics: Arc::new(Topics(stores.appender(&plan)?)),
+            topics: Arc::new(Topics(appender)),
             batch: None,
             agreement: None,
-            status: Arc::new(Status::new(&plan, &stores)),
+            status: Arc::new(Status::new(&plan, &stores).with_connectors(&connectors)),
             metrics: process.metrics(),
             config: api_config(&config, Scope::Ingest),
         });
@@ -44,6 +49,7 @@ impl Ingest {
         let topics = tokio::spawn(stores.ensure_topics_in_time(Arc::clone(&plan), cancel));
         tracing::info!(%address, pipelines = %plan.name, "tideline takes records");
         let served = process.serve(router).await;
+        connectors.stop().await;
         topics.await?;
         tracing::info!("ingest has stopped");
         served

@@ -69,7 +69,40 @@ pub fn write(status: &Json, out: &mut dyn Write) -> io::Result<()> {
     } else {
         writeln!(out, "last run:  none since the process started")?;
     }
-    writeln!(out, "agreement: {}", agreement(&status["process"]["agreement"]))
+    writeln!(out, "agreement: {}", agreement(&status["process"]["agreement"]))?;
+    connectors(&status["process"]["connectors"], out)
+}
+
+/// One row per connector; nothing where the process has none.
+fn connectors(status: &Json, out: &mut dyn Write) -> io::Result<()> {
+    let all = status.as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let row = |one: &Json| {
+        json!({
+            "connector": one["name"],
+            "kind": one["kind"],
+            "topic": one["topic"],
+            "state": one["state"],
+            "records": one["records"],
+            "filtered": one["filtered"],
+            "gaps": one["gaps"],
+            "polled_at": one["polled_at"],
+        })
+    };
+    writeln!(out)?;
+    named(&all.iter().map(row).collect::<Vec<_>>(), &["connector"]).write(Format::Table, out)?;
+    for one in all {
+        let name = one["name"].as_str().unwrap_or("-");
+        if let Some(error) = one["error"].as_str() {
+            writeln!(out, "{name}: {error}")?;
+        }
+        if let Some(gap) = one["last_gap"].as_str() {
+            writeln!(out, "{name}: a gap: {gap}")?;
+        }
+    }
+    Ok(())
 }
 
 fn shard_name(shard: &Json) -> String {
@@ -206,6 +239,27 @@ mod tests {
         published: version 7, 2026-01-01T11:55:00Z
         last run:  failed at 2026-01-01T11:55:09Z: a gap
         agreement: THE LAYERS DISAGREE: version 7 at 2026-01-01T11:55:01Z, 40 panes compared, 38 equal, 1 explained, 1 unexplained
+        ");
+    }
+
+    #[test]
+    fn connectors_are_shown_with_what_is_wrong_with_them() {
+        let status = json!([
+            { "name": "tmdb", "kind": "tmdb", "topic": "tmdb_stream", "state": "running", "records": 40, "filtered": 0, "gaps": 0,
+              "polled_at": "2026-01-01T12:00:00Z", "error": null, "last_gap": null },
+            { "name": "posts", "kind": "twitter", "topic": "tweets", "state": "failing", "records": 7, "filtered": 2, "gaps": 1,
+              "polled_at": null, "error": "https://api.x.com/2: no answer in time", "last_gap": "a week" },
+        ]);
+        let mut out = Vec::new();
+        connectors(&status, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+
+        connector  kind     topic        state    records  filtered  gaps  polled_at
+        ─────────  ───────  ───────────  ───────  ───────  ────────  ────  ────────────────────
+        tmdb       tmdb     tmdb_stream  running       40         0     0  2026-01-01T12:00:00Z
+        posts      twitter  tweets       failing        7         2     1  -
+        posts: https://api.x.com/2: no answer in time
+        posts: a gap: a week
         ");
     }
 

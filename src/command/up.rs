@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::place::Place;
 use crate::config::Config;
+use crate::connectors::Connectors;
 use crate::controls::{Runs, Status, Topics};
 use crate::platform::{Platform, Stores};
 use crate::process::Process;
 
-/// Runs everything in one process: log, speed layer, batch layer and HTTP API. What the configuration does not name a
-/// server for is embedded.
+/// Runs everything in one process: log, speed layer, batch layer, HTTP API, and the connectors that the configuration has.
+/// What it names no server for is embedded.
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
@@ -33,6 +34,7 @@ impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
         let config = self.place.config()?;
         let plan = self.place.plan()?;
+        Connectors::check(&config, &plan)?;
         let listen = self.listen.as_ref().unwrap_or(&config.serve.listen);
         // The folder and the address before anything is started: a second process fails here, at once.
         let stores = Stores::open(&self.place.data, &config).await?;
@@ -44,8 +46,12 @@ impl Up {
 
         let watch = spawn_replay_watch(&platform.stores, platform.generation, process.shutdown().clone());
         let schedule = spawn_schedule(&platform.batch, &config, process.shutdown().child_token());
-        let router = router(&platform, &config, process.metrics());
+        let connectors =
+            Connectors::start(&config, &platform.plan, &platform.stores, &platform.appender, process.shutdown())?;
+        let router = router_beside(&platform, &config, &connectors, process.metrics());
         let served = process.serve(router).await;
+        // Before the speed layer, so that it sees what they have brought.
+        connectors.stop().await;
         if let Some(schedule) = schedule {
             schedule.await?;
         }
@@ -74,8 +80,14 @@ pub fn spawn_replay_watch(
 
 /// The HTTP API over a platform; `metrics` prints the metrics of the process.
 pub fn router(platform: &Platform, config: &Config, metrics: MetricsText) -> axum::Router {
+    router_beside(platform, config, &Connectors::default(), metrics)
+}
+
+/// As [`router`], of a process that runs connectors too.
+fn router_beside(platform: &Platform, config: &Config, connectors: &Connectors, metrics: MetricsText) -> axum::Router {
     let status = Status::new(&platform.plan, &platform.stores)
         .with_speed(&platform.speed, &platform.close)
+        .with_connectors(connectors)
         .with_batch(&platform.batch, &platform.agreements);
     api::router(ApiParts {
         reader: Arc::clone(&platform.reader),
