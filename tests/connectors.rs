@@ -60,7 +60,7 @@ fn configured(server: &str, topic: &str) -> Config {
     Config { connectors, ..config() }
 }
 
-async fn connectors(platform: &Platform, config: &Config) -> Connectors {
+fn connectors(platform: &Platform, config: &Config) -> Connectors {
     Connectors::start(config, &platform.plan, &platform.stores, &platform.appender, &CancellationToken::new()).unwrap()
 }
 
@@ -69,7 +69,7 @@ async fn what_an_api_tells_is_answered_and_one_that_fails_is_alone() {
     let (world, case) = (World::new(), case(1));
     let config = configured(&server().await, "stock-prices");
     let platform = world.start(&case, &config).await;
-    let running = connectors(&platform, &config).await;
+    let running = connectors(&platform, &config);
     // 13:50 to 13:59: at 14:00 ten bars are over.
     until("the prices are in the log", || async { in_log(&platform, "stock-prices").await == 10 }).await;
     let status = Status::new(&platform.plan, &platform.stores).with_connectors(&running);
@@ -90,7 +90,7 @@ async fn what_an_api_tells_is_answered_and_one_that_fails_is_alone() {
     assert_eq!(of(&status.status().await, "prices")["state"], "stopped");
 
     // Another process goes on after the last bar: five minutes later there are five more.
-    let running = connectors(&platform, &config).await;
+    let running = connectors(&platform, &config);
     world.clock.advance(Span::from_secs(300));
     until("the next prices are in the log", || async { in_log(&platform, "stock-prices").await >= 15 }).await;
     running.stop().await;
