@@ -203,7 +203,7 @@ fn resolve(expression: Expr, schema: &Schema) -> Result<(DataType, bool), polars
     let IR::Select { expr, schema, .. } = plan.lp_arena.get(plan.lp_top) else {
         return Ok((DataType::Null, false));
     };
-    crate::titles::check(&plan)?;
+    crate::functions::check(&plan)?;
     let row_wise = expr.iter().all(|expr| is_elementwise_rec(expr.node(), &plan.expr_arena));
     let dtype = schema.get("result").cloned().unwrap_or(DataType::Null);
     Ok((dtype.materialize_unknown(true)?, row_wise))

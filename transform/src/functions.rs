@@ -11,19 +11,25 @@ use polars::prelude::{
 use polars_arrow::array::{Array, MutableBinaryViewArray, PrimitiveArray, Utf8ViewArray};
 use polars_core::runtime::THREAD_POOL;
 use polars_plan::dsl::{BaseColumnUdf, OpaqueColumnUdf, UserDefinedFunction};
+use polars_plan::plans::IRPlan;
 use polars_plan::prelude::FunctionOptions;
 use polars_sql::function_registry::FunctionRegistry;
 use tideline_common::time::{Span, Timestamp};
 
-use crate::titles;
 use crate::types::{TIME, string_lists};
+use crate::{emotions, titles};
 
 /// Names of Tideline's own functions, with how they are called.
 pub(crate) const SIGNATURES: &[(&str, &str)] = &[
     ("cashtags", "cashtags(text): the distinct $SYMBOLs of a text, as a list; cashtags(text, 'all') keeps repeats"),
+    ("churn_risk", "churn_risk(text): how likely a customer who writes this is about to leave, from 0 to 1"),
+    ("emotion", "emotion(text): anger, disgust, fear, joy, neutral, sadness or surprise, the one a text shows most"),
+    ("emotion_score", "emotion_score(text, 'joy'): the probability that a text shows an emotion, from 0 to 1"),
+    ("emotions", "emotions(text): all emotions that a text shows, as a list"),
     ("label", "label(score): positive, neutral or negative"),
     ("time_bucket", "time_bucket('1h', time): the start of the interval that holds a time"),
     ("titles", "titles(text, 'Dune', 'Alien'): the given titles that a text mentions, as a list"),
+    ("toxicity", "toxicity(text): how toxic a text is, from 0 to 1"),
     ("vader", "vader(text): sentiment of a text, from -1 to 1"),
 ];
 
@@ -44,8 +50,13 @@ static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(|| {
     let functions = vec![
         define("vader", vader, vec![Takes::Text], DataType::Float64),
         define_cashtags(list.clone()),
-        define_titles(list),
-        define("label", label, vec![Takes::Number], text),
+        define_titles(list.clone()),
+        define("label", label, vec![Takes::Number], text.clone()),
+        define("emotion", emotions::emotion, vec![Takes::Text], text),
+        define("emotions", emotions::emotions, vec![Takes::Text], list),
+        define("emotion_score", emotions::emotion_score, vec![Takes::Text, Takes::Text], DataType::Float64),
+        define("toxicity", toxicity, vec![Takes::Text], DataType::Float64),
+        define("churn_risk", churn_risk, vec![Takes::Text], DataType::Float64),
         define("time_bucket", time_bucket, vec![Takes::Text, Takes::Time], TIME),
     ];
     Arc::new(Functions { functions })
@@ -159,12 +170,18 @@ fn define_titles(gives: DataType) -> UserDefinedFunction {
     defined
 }
 
-/// Whether a function in a plan is `titles`.
-pub(crate) fn is_titles(function: &OpaqueColumnUdf) -> bool {
-    FUNCTIONS.functions.iter().any(|known| known.name.as_str() == "titles" && known.fun == *function)
+/// Whether a function in a plan is ours of this name.
+pub(crate) fn is(name: &str, function: &OpaqueColumnUdf) -> bool {
+    FUNCTIONS.functions.iter().any(|known| known.name.as_str() == name && known.fun == *function)
 }
 
-fn argument<'a>(columns: &'a [Column], index: usize, name: &str) -> PolarsResult<&'a Column> {
+/// Checks the arguments of our functions in a plan that have to be constants, before there is a row.
+pub(crate) fn check(plan: &IRPlan) -> PolarsResult<()> {
+    titles::check(plan)?;
+    emotions::check(plan)
+}
+
+pub(crate) fn argument<'a>(columns: &'a [Column], index: usize, name: &str) -> PolarsResult<&'a Column> {
     columns.get(index).ok_or_else(|| polars_err!(InvalidOperation: "`{name}` lacks argument {}", index + 1))
 }
 
@@ -179,25 +196,37 @@ pub(crate) fn texts(column: &Column) -> PolarsResult<Utf8ViewArray> {
 }
 
 fn vader(columns: &mut [Column]) -> PolarsResult<Column> {
-    let column = argument(columns, 0, "vader")?;
+    floats(argument(columns, 0, "vader")?, &tideline_enrich::vader::compound)
+}
+
+fn toxicity(columns: &mut [Column]) -> PolarsResult<Column> {
+    floats(argument(columns, 0, "toxicity")?, &tideline_enrich::toxicity)
+}
+
+fn churn_risk(columns: &mut [Column]) -> PolarsResult<Column> {
+    floats(argument(columns, 0, "churn_risk")?, &tideline_enrich::churn_risk)
+}
+
+/// A number for every text of a column.
+pub(crate) fn floats(column: &Column, score: &(dyn Fn(&str) -> f64 + Sync)) -> PolarsResult<Column> {
     let texts = texts(column)?;
     let mut scores = vec![0.0; texts.len()];
-    score(&texts, 0, &mut scores);
+    each(&texts, 0, &mut scores, score);
     let scores = PrimitiveArray::<f64>::from_vec(scores).with_validity(texts.validity().cloned());
     Ok(Float64Chunked::with_chunk(column.name().clone(), scores).into_column())
 }
 
-/// Scores the texts from `start` on, halves on two threads where they are many.
-fn score(texts: &Utf8ViewArray, start: usize, scores: &mut [f64]) {
-    if scores.len() > PARALLEL_TEXTS {
-        let middle = scores.len() / 2;
-        let (left, right) = scores.split_at_mut(middle);
-        THREAD_POOL.join(|| score(texts, start, left), || score(texts, start + middle, right));
+/// Computes `value` of the texts from `start` on, halves on two threads where they are many.
+pub(crate) fn each<T: Send>(texts: &Utf8ViewArray, start: usize, values: &mut [T], value: &(dyn Fn(&str) -> T + Sync)) {
+    if values.len() > PARALLEL_TEXTS {
+        let middle = values.len() / 2;
+        let (left, right) = values.split_at_mut(middle);
+        THREAD_POOL.join(|| each(texts, start, left, value), || each(texts, start + middle, right, value));
         return;
     }
-    for (row, score) in scores.iter_mut().enumerate() {
+    for (row, to) in values.iter_mut().enumerate() {
         if let Some(text) = texts.get(start + row) {
-            *score = tideline_enrich::vader::compound(text);
+            *to = value(text);
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   typed rows → rows of a table. `decode` reads JSON and event times straight into columns.
 //! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
 //!   scan alike.
-//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`: ours
+//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`, `emotions`: ours
 //! - [`sql`]: free SQL for reports and `tideline sql` · [`steps`]: the steps of a report
 //! - [`frame`]: states, answers and lookup rows as Polars frames: the schema of Gold · [`bronze`]: records as Parquet
 //!
@@ -15,6 +15,7 @@
 
 pub mod bronze;
 mod decode;
+mod emotions;
 mod error;
 mod expression;
 mod fold;

@@ -7,7 +7,7 @@ use tideline_common::value::Type;
 
 use crate::functions::Functions;
 use crate::types::{data_type, domain_type};
-use crate::{expression, message, titles};
+use crate::{expression, functions, message};
 
 /// A context in which `tables` and every function of a definition are known: for reports and `tideline sql`.
 pub fn context(tables: Vec<(String, LazyFrame)>) -> SQLContext {
@@ -47,7 +47,7 @@ impl ExpressionTypes for SqlTypes {
         let run = |sql: &str| {
             let mut frame = context(frames).execute(sql)?;
             let schema = frame.collect_schema()?;
-            titles::check(&frame.without_optimizations().to_alp()?)?;
+            functions::check(&frame.without_optimizations().to_alp()?)?;
             Ok(schema)
         };
         let schema = run(sql).map_err(friendly)?;

@@ -100,7 +100,7 @@ fn matcher(titles: Vec<String>) -> PolarsResult<Arc<TitleMatcher>> {
 pub(crate) fn check(plan: &IRPlan) -> PolarsResult<()> {
     for node in 0..plan.expr_arena.len() {
         let AExpr::AnonymousFunction { input, function, .. } = plan.expr_arena.get(Node(node)) else { continue };
-        if !functions::is_titles(function) {
+        if !functions::is("titles", function) {
             continue;
         }
         let mut names = Vec::with_capacity(input.len());

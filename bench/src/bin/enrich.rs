@@ -135,7 +135,8 @@ fn f1(rows: &[Value]) -> Result<()> {
         let class = class as usize;
         2.0 * f64::from(both[class]) / f64::from((given[class] + labelled[class]).max(1))
     };
-    let each: serde_json::Map<_, _> = Emotion::ALL.map(|class| (class.to_string(), json!(f1(class)))).into_iter().collect();
+    let each: serde_json::Map<_, _> =
+        Emotion::ALL.map(|class| (class.to_string(), json!(f1(class)))).into_iter().collect();
     let report = json!({
         "texts": rows.len(),
         "f1": each,

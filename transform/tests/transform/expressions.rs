@@ -38,6 +38,10 @@ fn types() {
         ("label(0.5)", Type::String),
         ("cashtags(text)", Type::Strings),
         ("cashtags(text, 'all')", Type::Strings),
+        ("emotion(text)", Type::String),
+        ("emotions(text)", Type::Strings),
+        ("emotion_score(text, 'joy')", Type::Float),
+        ("toxicity(text) > churn_risk(text)", Type::Bool),
         ("tags", Type::Strings),
         ("time_bucket('1h', event_time)", Type::Timestamp),
         ("event_time", Type::Timestamp),
@@ -65,6 +69,13 @@ fn errors_speak_of_the_expression() {
         ("label(text)", "`label` takes a number, not string"),
         ("cashtags()", "`cashtags`"),
         ("cashtags(text, n)", "`cashtags` takes a string, and 'all' where repeats are wanted"),
+        ("emotional(text)", "did you mean `emotion`?"),
+        ("emotion(x)", "`emotion` takes a string, not float"),
+        ("emotion_score(text)", "`emotion_score` takes 2 arguments, not 1"),
+        ("emotion_score(text, 'happiness')", "`emotion_score` is one of 'anger', 'disgust', 'fear', 'joy'"),
+        ("emotion_score(text, text)", "`emotion_score` is one of"),
+        ("toxicity(n)", "`toxicity` takes a string, not int"),
+        ("churn_risk(text, 'more')", "`churn_risk` takes 1 arguments, not 2"),
         ("n +", ""),
         ("n, x", ""),
         ("n) , (x", "one expression"),
@@ -139,4 +150,45 @@ fn time_buckets_begin_before_1970_too() {
     let rows = source.table_rows("rows", &rows).unwrap();
     let buckets: Vec<_> = rows.column("text").unwrap().i64().unwrap().iter().flatten().collect();
     assert_eq!(buckets, [-10_000_000, 10_000_000]);
+}
+
+/// More rows than one thread takes, with nulls between them: each row has what its text alone has.
+#[test]
+fn emotions_and_risks_are_those_of_each_text() {
+    use tideline_enrich::emotion;
+
+    let kinds = [
+        Some("Thank you so much, I love it!"),
+        None,
+        Some("You are an idiot, I hate you"),
+        Some(""),
+        Some("I am scared. Cancel my subscription."),
+    ];
+    let rows: Vec<Option<&str>> = kinds.into_iter().cycle().take(5_003).collect();
+    let frame = polars::df!("text" => &rows).unwrap();
+    let mut context = sql::context(vec![("rows".to_owned(), polars::prelude::IntoLazy::lazy(frame))]);
+    let found = context
+        .execute(
+            "SELECT emotion(text) AS emotion, emotion_score(text, 'joy') AS joy, toxicity(text) AS toxicity, \
+             churn_risk(text) AS churn, emotions(text) AS emotions FROM rows",
+        )
+        .unwrap()
+        .collect()
+        .unwrap();
+    let floats = |name: &str| found.column(name).unwrap().f64().unwrap().iter().collect::<Vec<_>>();
+    let each = |value: fn(&str) -> f64| rows.iter().map(|text| text.map(value)).collect::<Vec<_>>();
+    assert_eq!(floats("joy"), each(|text| emotion::emotions(text).probability(emotion::Emotion::Joy)));
+    assert_eq!(floats("toxicity"), each(tideline_enrich::toxicity::toxicity));
+    assert_eq!(floats("churn"), each(tideline_enrich::churn_risk));
+    let names: Vec<_> = found.column("emotion").unwrap().str().unwrap().iter().collect();
+    let expected: Vec<_> = rows.iter().map(|text| text.map(|text| emotion::emotion(text).name())).collect();
+    assert_eq!(names, expected);
+    let lists = found.column("emotions").unwrap().list().unwrap().clone();
+    for (row, text) in rows.iter().enumerate() {
+        let list = lists
+            .get_as_series(row)
+            .map(|list| list.str().unwrap().iter().flatten().map(str::to_owned).collect::<Vec<_>>());
+        let expected = text.map(|text| emotion::emotions(text).shown().map(|one| one.to_string()).collect::<Vec<_>>());
+        assert_eq!(list, expected, "row {row}");
+    }
 }
