@@ -148,8 +148,8 @@ impl World {
         let view = ViewSchema::from(plan.view(plan::CHANGING).unwrap());
         let mut panes: BTreeMap<_, (u64, Vec<u8>)> = BTreeMap::new();
         let mut positions: BTreeMap<Shard, u64> = BTreeMap::new();
-        for payload in self.log.payloads(&changes::topic(&view.name), 0) {
-            let Some(change) = Change::decode(&payload, &view).unwrap() else { continue };
+        for record in self.log.records(&changes::topic(&view.name)) {
+            let Some(change) = Change::decode(&record.payload, &view).unwrap() else { continue };
             let position = positions.entry(change.shard.clone()).or_default();
             *position = change.position.max(*position);
             for row in 0..change.panes.len() {
