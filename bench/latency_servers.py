@@ -282,9 +282,17 @@ def main():
     servers = [f"{ROOT}/infra/services/all.sh"]
     # As CQL servers are run: what survives one is its replicas. The tests that kill it sync each write instead.
     os.environ.setdefault("CASSANDRA_COMMITLOG_SYNC", "periodic")
-    # The heap of tests (512 MiB) is too small for this rate: half of the time its collector is at work.
+    # The settings of tests are too small for this rate: with a heap of 512 MiB the collector is at work half of the time,
+    # and with memtables of 128 MiB half of Cassandra's work is to merge the small files that they leave. These are the
+    # defaults of its distribution for this heap, and of Kafka's (-Xms1g -Xmx1g).
     os.environ.setdefault("CASSANDRA_HEAP", "2g")
-    os.environ.setdefault("CASSANDRA_JVM_OPTS", "-Xms2g -Xmn1g")
+    os.environ.setdefault("CASSANDRA_JVM_OPTS", "-Xms2g -Xmn800m")
+    os.environ.setdefault("CASSANDRA_GC", "Parallel")
+    os.environ.setdefault("CASSANDRA_MEMTABLE_SPACE", "512MiB")
+    os.environ.setdefault("CASSANDRA_MEMTABLE_TYPE", "offheap_objects")
+    os.environ.setdefault("CASSANDRA_COMMITLOG_SPACE", "4GiB")
+    os.environ.setdefault("KAFKA_HEAP", "1g")
+    os.environ.setdefault("KAFKA_JVM_OPTS", "-Xms1g")
     env = {**os.environ, "PORT_BASE": str(args.port_base), "TIDELINE_LISTEN": f"127.0.0.1:{args.port + 4}"}
     roles = []
     try:

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tideline_common::ports::Created;
 use tideline_common::position::{Offset, Shard};
 use tideline_transform::bronze as file;
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::SpeedError;
 use crate::bronze::{self, Taken};
+use crate::checkpoint::Snapshot;
 use crate::context::{Context, Reads, compute};
 use crate::dead_letter::{self, Rejection};
 
@@ -25,7 +25,7 @@ const CHANGES_WAIT: Duration = Duration::from_secs(1);
 /// A checkpoint to write.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    pub(crate) bytes: Bytes,
+    pub(crate) state: Snapshot,
     /// Up to where the changes have been appended, if anyone wants them.
     pub(crate) changes: Option<watch::Receiver<Offset>>,
 }
@@ -100,9 +100,12 @@ async fn put_checkpoint(
             return Ok(Checkpointed::Withheld);
         }
     }
-    metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(checkpoint.bytes.len() as f64);
+    let (encoding, state) = (Instant::now(), checkpoint.state);
+    let bytes = compute(move || state.encode()).await?;
+    context.spent("encode checkpoint", encoding.elapsed());
+    metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(bytes.len() as f64);
     let saving = Instant::now();
-    crate::checkpoint::save(context, position, checkpoint.bytes).await?;
+    crate::checkpoint::save(context, position, bytes.into()).await?;
     context.spent("write checkpoint", saving.elapsed());
     if context.reads == Reads::Bronze {
         return Ok(Checkpointed::Made);

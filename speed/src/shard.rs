@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tideline_common::position::Offset;
+use tideline_common::position::{Offset, Partition};
 use tideline_common::watermark::Watermark;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -120,6 +120,8 @@ struct Task<'a> {
     /// Position of the last checkpoint.
     checkpointed: Offset,
     checkpointed_at: Instant,
+    /// From then to the next.
+    checkpoint_after: Duration,
     /// Whether the last commit had to leave out its checkpoint.
     withheld: bool,
     flushed_at: Instant,
@@ -155,6 +157,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         changes: Changes::start(context, state.position, state.watermark).await,
         checkpointed: checkpoint.unwrap_or(state.position),
         checkpointed_at: Instant::now(),
+        checkpoint_after: early(context),
         withheld: false,
         flushed_at: Instant::now(),
         drained: false,
@@ -244,8 +247,7 @@ impl Task<'_> {
         let dirty = self.state.as_ref().is_some_and(|state| state.is_dirty());
         let flush = if dirty { self.flushed_at + self.flush_interval() } else { far };
         let due = self.can_commit() && self.position() > self.checkpointed;
-        let checkpoint =
-            if due { self.checkpointed_at + self.context.config.checkpoint_interval.to_std() } else { far };
+        let checkpoint = if due { self.checkpointed_at + self.checkpoint_after } else { far };
         flush.min(checkpoint)
     }
 
@@ -319,8 +321,9 @@ impl Task<'_> {
         }
         let position = self.position();
         let sealing = self.durable.borrow().position < target && position >= target;
-        let due = position > self.checkpointed && self.checkpointed_at.elapsed() >= config.checkpoint_interval.to_std();
+        let due = position > self.checkpointed && self.checkpointed_at.elapsed() >= self.checkpoint_after;
         if sealing || due {
+            self.checkpoint_after = if sealing { early(self.context) } else { config.checkpoint_interval.to_std() };
             self.commit(true).await?;
         } else if self.buffer.bytes() >= config.max_bronze_bytes {
             self.commit(false).await?;
@@ -366,10 +369,10 @@ impl Task<'_> {
         }
         let tail = self.buffer.tail(self.position());
         let checkpoint = if with_checkpoint {
-            let encoding = std::time::Instant::now();
-            let bytes = self.compute(move |state| checkpoint::encode(state, tail)).await?.into();
-            self.context.spent("encode checkpoint", encoding.elapsed());
-            Some(Checkpoint { bytes, changes: self.changes.as_ref().map(Changes::appended) })
+            let taking = std::time::Instant::now();
+            let state = self.compute(move |state| checkpoint::snapshot(state, tail)).await?;
+            self.context.spent("take checkpoint", taking.elapsed());
+            Some(Checkpoint { state, changes: self.changes.as_ref().map(Changes::appended) })
         } else {
             None
         };
@@ -455,6 +458,30 @@ impl Task<'_> {
     }
 }
 
+/// The time to the next checkpoint where all shards made their last at once (at the start, before a batch run): each is
+/// early by another part of the interval, so that they share the processors evenly from then on.
+fn early(context: &Context) -> Duration {
+    context.config.checkpoint_interval.to_std().mul_f64(1.0 - phase(context.shard.partition))
+}
+
+/// Where a partition stands within an interval that all partitions share evenly, whichever of them are there: from 0 to
+/// below 1, the bits of its number reversed (the sequence of van der Corput).
+fn phase(partition: Partition) -> f64 {
+    f64::from(partition.reverse_bits()) / (f64::from(u32::MAX) + 1.0)
+}
+
 fn lost() -> SpeedError {
     SpeedError::Panicked("the state is lost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_share_an_interval_evenly() {
+        let phases: Vec<f64> = (0..4).map(phase).collect();
+        assert_eq!(phases, [0.0, 0.5, 0.25, 0.75]);
+        assert!((0..1000).map(phase).all(|phase| (0.0..1.0).contains(&phase)));
+    }
 }

@@ -21,6 +21,7 @@ use tideline_common::position::{Offset, Shard};
 use tideline_common::state::{CodecError, Reader, StateBatch, write_bytes, write_signed, write_varint};
 use tideline_common::time::Timestamp;
 
+use crate::dedupe;
 use crate::program::Program;
 use crate::state::{Counters, ShardState};
 
@@ -44,8 +45,32 @@ pub(crate) enum DecodeError {
     Codec(#[from] CodecError),
 }
 
-/// The state as a checkpoint. `tail`: first offset of the Bronze file that ends at its position.
-pub(crate) fn encode(state: &ShardState, tail: Option<Offset>) -> Vec<u8> {
+/// What a checkpoint will hold, as of one moment. Taking it is quick, whatever the number of keys seen; writing it is
+/// not, and need not hold up the shard.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// Everything before the keys.
+    head: Vec<u8>,
+    dedupe: dedupe::Snapshot,
+    /// Everything after them.
+    views: Vec<u8>,
+}
+
+impl Snapshot {
+    /// The checkpoint.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let Self { head: mut out, dedupe, views } = self;
+        dedupe.write(&mut out);
+        drop(dedupe);
+        out.extend_from_slice(&views);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+}
+
+/// The state, to be written as a checkpoint. `tail`: first offset of the Bronze file that ends at its position.
+pub(crate) fn snapshot(state: &mut ShardState, tail: Option<Offset>) -> Snapshot {
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
@@ -64,17 +89,15 @@ pub(crate) fn encode(state: &ShardState, tail: Option<Offset>) -> Vec<u8> {
     for counter in [counters.records, counters.rejected, counters.duplicates, counters.late] {
         write_varint(counter, &mut out);
     }
-    state.dedupe.write(&mut out);
-    write_varint(state.views.len() as u64, &mut out);
+    let mut views = Vec::new();
+    write_varint(state.views.len() as u64, &mut views);
     for (program, view) in state.program.views.iter().zip(&state.views) {
-        write_bytes(program.schema.name.as_bytes(), &mut out);
-        write_bytes(program.schema.version.as_bytes(), &mut out);
-        view.panes.groups().write(&mut out);
-        view.late.write(&mut out);
+        write_bytes(program.schema.name.as_bytes(), &mut views);
+        write_bytes(program.schema.version.as_bytes(), &mut views);
+        view.panes.groups().write(&mut views);
+        view.late.write(&mut views);
     }
-    let crc = crc32fast::hash(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
-    out
+    Snapshot { head: out, dedupe: state.dedupe.snapshot(), views }
 }
 
 /// Whether the bytes are whole: magic and checksum are right.
@@ -207,20 +230,25 @@ mod tests {
         state
     }
 
+    fn encode(state: &mut ShardState, tail: Option<Offset>) -> Vec<u8> {
+        snapshot(state, tail).encode()
+    }
+
     #[test]
     fn a_state_comes_back() {
-        let bytes = encode(&state(), Some(650));
-        let read = decode(&bytes, &program("1"), &Shard::new("s", 3), 10).unwrap();
+        let bytes = encode(&mut state(), Some(650));
+        let mut read = decode(&bytes, &program("1"), &Shard::new("s", 3), 10).unwrap();
         assert_eq!((read.position, read.start, read.counters), (700, 5, state().counters));
         assert_eq!(read.tail, Some(650));
         assert_eq!((read.watermark, read.dedupe.len()), (state().watermark, 20));
         assert!(!read.is_dirty());
-        assert_eq!(encode(&read, read.tail), bytes);
+        let tail = read.tail;
+        assert_eq!(encode(&mut read, tail), bytes);
     }
 
     #[test]
     fn what_is_damaged_or_of_another_is_refused() {
-        let bytes = encode(&state(), None);
+        let bytes = encode(&mut state(), None);
         let (program, shard) = (program("1"), Shard::new("s", 3));
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();

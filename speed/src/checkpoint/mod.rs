@@ -8,7 +8,7 @@
 mod codec;
 
 use bytes::Bytes;
-pub(crate) use codec::encode;
+pub(crate) use codec::{Snapshot, snapshot};
 pub use tideline_common::checkpoint::CHECKPOINTS;
 use tideline_common::checkpoint::{folder, position_of};
 use tideline_common::generation::Generation;

@@ -40,12 +40,27 @@ const INTERNAL: &str = "__";
 /// Looks up and makes topics.
 pub(super) struct Topics {
     config: KafkaLogConfig,
-    client: BaseConsumer<Context>,
+    client: Mutex<Connected>,
     admin: Mutex<Option<Arc<AdminClient<Context>>>>,
     /// Number of partitions, and when it was looked up.
     known: Mutex<HashMap<String, (u32, Instant)>>,
     /// Held while a topic is made: one at a time.
     making: tokio::sync::Mutex<()>,
+}
+
+/// The client that asks, and since when it is in use.
+struct Connected {
+    client: Arc<BaseConsumer<Context>>,
+    since: Instant,
+}
+
+impl Connected {
+    /// Makes one; it connects when it is needed.
+    fn new(config: &KafkaLogConfig) -> PortResult<Self> {
+        let made: KafkaResult<_> = config.admin().create_with_context(Context::new("topics"));
+        let client = Arc::new(made.map_err(|e| error::port("the client of Kafka", e))?);
+        Ok(Self { client, since: Instant::now() })
+    }
 }
 
 impl std::fmt::Debug for Topics {
@@ -68,24 +83,39 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send
 }
 
 impl Topics {
-    /// Makes the client; it connects when it is needed.
+    /// Makes the client.
     pub(super) fn new(config: &KafkaLogConfig) -> PortResult<Self> {
-        let made: KafkaResult<_> = config.admin().create_with_context(Context::new("topics"));
         Ok(Self {
             config: config.clone(),
-            client: made.map_err(|e| error::port("the client of Kafka", e))?,
+            client: Mutex::new(Connected::new(config)?),
             admin: Mutex::new(None),
             known: Mutex::default(),
             making: tokio::sync::Mutex::new(()),
         })
     }
 
+    /// Asks the cluster. A client that gets no answer is replaced: one that has lost its broker may not look for it again
+    /// as long as it lives, seen after brokers that stood still for longer than their session.
+    fn ask<T>(&self, what: &str, request: impl FnOnce(&BaseConsumer<Context>) -> KafkaResult<T>) -> PortResult<T> {
+        let client = Arc::clone(&self.client.lock().client);
+        let answer = request(&client).map_err(|e| error::port(what, e));
+        if let Err(error @ PortError::Unavailable { .. }) = &answer {
+            let mut connected = self.client.lock();
+            // Others may have replaced it; and brokers that refuse at once are no reason to make clients without end.
+            if Arc::ptr_eq(&connected.client, &client) && connected.since.elapsed() >= KNOWN {
+                tracing::debug!(%error, "a new client asks for topics from now on");
+                *connected = Connected::new(&self.config)?;
+            }
+        }
+        answer
+    }
+
     /// All topics with their bounds.
     pub(super) async fn all(self: &Arc<Self>) -> PortResult<Vec<TopicInfo>> {
         let topics = Arc::clone(self);
         blocking(move || {
-            let metadata = topics.client.fetch_metadata(None, topics.config.request_timeout);
-            let metadata = metadata.map_err(|e| error::port("the topics of Kafka", e))?;
+            let timeout = topics.config.request_timeout;
+            let metadata = topics.ask("the topics of Kafka", |client| client.fetch_metadata(None, timeout))?;
             let found = metadata.topics().iter().filter(|t| !t.name().starts_with(INTERNAL));
             let names = found.map(|t| Ok((t.name().to_owned(), topics.learn(t)?))).collect::<PortResult<Vec<_>>>()?;
             topics.look_up(&names)
@@ -117,17 +147,32 @@ impl Topics {
         bounds.ok_or_else(|| PortError::NotFound { what: format!("partition {partition} of topic {topic}") })
     }
 
-    /// The number of partitions of a topic, looked up at most every few seconds.
+    /// The number of partitions of a topic, as it was a few seconds ago at most. Nobody who knows an older one waits for
+    /// the cluster: it is looked up beside, so that an append never hangs on a lookup.
     pub(super) async fn partitions(self: &Arc<Self>, topic: &str) -> PortResult<u32> {
-        if let Some(partitions) = self.recent(topic) {
-            return Ok(partitions);
-        }
-        let before = self.known.lock().get(topic).map(|(partitions, _)| *partitions);
+        let before = self.known.lock().get_mut(topic).map(|(partitions, at)| {
+            let is_old = at.elapsed() >= KNOWN;
+            if is_old {
+                // Others do not look meanwhile.
+                *at = Instant::now();
+            }
+            (*partitions, is_old)
+        });
         let (topics, name) = (Arc::clone(self), topic.to_owned());
-        match (blocking(move || topics.count(&name)).await, before) {
-            // A cluster that does not answer now has not lost the topic.
-            (Err(PortError::Unavailable { .. }), Some(partitions)) => Ok(partitions),
-            (counted, _) => counted,
+        match before {
+            Some((partitions, false)) => Ok(partitions),
+            Some((partitions, true)) => {
+                tokio::task::spawn_blocking(move || match topics.count(&name) {
+                    // A cluster that does not answer now has not lost the topic.
+                    Ok(_) | Err(PortError::Unavailable { .. }) => {}
+                    Err(error) => {
+                        tracing::debug!(topic = name, %error, "the topic is not known any more");
+                        topics.forget(&name);
+                    }
+                });
+                Ok(partitions)
+            }
+            None => blocking(move || topics.count(&name)).await,
         }
     }
 
@@ -157,8 +202,8 @@ impl Topics {
     /// Asks for the number of partitions.
     fn count(&self, name: &str) -> PortResult<u32> {
         super::check_name(name)?;
-        let metadata = self.client.fetch_metadata(Some(name), self.config.request_timeout);
-        let metadata = metadata.map_err(|e| error::port(named(name), e))?;
+        let timeout = self.config.request_timeout;
+        let metadata = self.ask(&named(name), |client| client.fetch_metadata(Some(name), timeout))?;
         metadata.topics().iter().find(|t| t.name() == name).map_or_else(|| Err(missing(name)), |t| self.learn(t))
     }
 
@@ -189,8 +234,8 @@ impl Topics {
                     list.add_partition_offset(name, partition as i32, offset).map_err(|e| error::port(what, e))?;
                 }
             }
-            let answer = self.client.offsets_for_times(list, self.config.request_timeout);
-            let answer = answer.map_err(|e| error::port(what, e))?;
+            let timeout = self.config.request_timeout;
+            let answer = self.ask(what, |client| client.offsets_for_times(list, timeout))?;
             let mut offsets = HashMap::new();
             for element in answer.elements() {
                 element.error().map_err(|e| error::port(named(element.topic()), e))?;
@@ -345,7 +390,47 @@ fn retention_millis(retention: Option<Span>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Topics of a cluster that nobody can reach, asked with much patience.
+    fn unreachable() -> Arc<Topics> {
+        let mut config = KafkaLogConfig::new(vec!["127.0.0.1:1".to_owned()], "g");
+        config.request_timeout = KNOWN;
+        Arc::new(Topics::new(&config).unwrap())
+    }
+
+    fn long_ago() -> Instant {
+        Instant::now().checked_sub(2 * KNOWN).unwrap()
+    }
+
+    #[tokio::test]
+    async fn nobody_who_knows_the_partitions_waits_for_a_lookup() {
+        let topics = unreachable();
+        topics.known.lock().insert("t".to_owned(), (3, long_ago()));
+        // Less than the patience of one request; and the second does not ask at all.
+        for _ in 0..2 {
+            let partitions = tokio::time::timeout(KNOWN * 4 / 5, topics.partitions("t")).await;
+            assert_eq!(partitions.unwrap().unwrap(), 3);
+        }
+        assert!(topics.recent("t").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_client_without_an_answer_is_replaced_but_not_at_once() {
+        let topics = unreachable();
+        let client = || Arc::clone(&topics.client.lock().client);
+        let ask = |name: &str| match topics.ask(name, |c| c.fetch_metadata(Some("t"), Duration::from_millis(10))) {
+            Err(PortError::Unavailable { .. }) => (),
+            other => panic!("{:?}", other.map(drop)),
+        };
+        let first = client();
+        ask("young");
+        assert!(Arc::ptr_eq(&first, &client()));
+        topics.client.lock().since = long_ago();
+        ask("old");
+        assert!(!Arc::ptr_eq(&first, &client()));
+    }
 
     #[test]
     fn a_retention_is_rounded_up_to_milliseconds() {
