@@ -20,7 +20,7 @@ test: build
 	cargo test --release --locked --workspace --no-run
 	tests/servers.sh tests/run.sh $(TIDELINE)
 
-# 100 rounds of random faults over real servers; half an hour.
+# 100 rounds of random faults over real servers; about 45 minutes on two cores.
 crash: build
 	TIDELINE_TEST_WITH="kafka cassandra minio clickhouse" tests/servers.sh tests/crash/run.sh $(TIDELINE) --iterations 100 --seed $(SEED)
 

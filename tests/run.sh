@@ -47,7 +47,7 @@ if [ -z "${TIDELINE_TEST_KAFKA:-}" ] || [ -z "${TIDELINE_TEST_CQL:-}" ] || [ -z 
 fi
 step compose tests/compose/run.sh
 step acceptance tests/acceptance/run.sh "$binary"
-# Last, as it kills the servers: a few iterations of what `make crash` does for half an hour, always the same ones.
+# Last, as it kills the servers: a few iterations of what `make crash` does for longer, always the same ones.
 step crash tests/crash/run.sh "$binary" --iterations 5 --seed "${SEED:-4}" --budget 140
 
 printf '\n== summary\n'

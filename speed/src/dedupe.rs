@@ -120,36 +120,36 @@ impl DedupeSet {
         false
     }
 
-    /// Has all keys in one place again, if the snapshot is gone.
-    fn reunite(&mut self) {
+    /// Has all keys in one place. A snapshot that is still there keeps its own.
+    fn gather(&mut self) {
         let Some(shared) = self.shared.take() else { return };
         match Arc::try_unwrap(shared) {
             Ok(mut keys) => {
                 keys.extend(self.own.drain());
                 self.own = keys;
             }
-            Err(shared) => self.shared = Some(shared),
+            Err(shared) => {
+                for (key, at) in shared.iter() {
+                    self.own.entry(*key).or_insert(*at);
+                }
+            }
         }
     }
 
     /// The keys as they are now.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
-        self.reunite();
-        let mut keys = std::mem::take(&mut self.own);
-        if let Some(shared) = self.shared.take() {
-            // The last snapshot is still there: it keeps its keys.
-            for (key, at) in shared.iter() {
-                keys.entry(*key).or_insert(*at);
-            }
-        }
-        let keys = Arc::new(keys);
+        self.gather();
+        let keys = Arc::new(std::mem::take(&mut self.own));
         self.shared = Some(Arc::clone(&keys));
         Snapshot(keys)
     }
 
     /// Drops what is forgotten, when there may be enough of it to be worth a pass.
     pub(crate) fn sweep(&mut self, highest: i64) {
-        self.reunite();
+        // As long as there is a snapshot its keys are not worth a copy.
+        if self.shared.as_ref().is_some_and(|shared| Arc::strong_count(shared) == 1) {
+            self.gather();
+        }
         if self.shared.is_none() && self.added_since_sweep * 2 > self.own.len() {
             self.sweep_now(highest);
         }
@@ -157,12 +157,7 @@ impl DedupeSet {
 
     /// Drops what is forgotten.
     pub(crate) fn sweep_now(&mut self, highest: i64) {
-        self.reunite();
-        if let Some(shared) = self.shared.take() {
-            for (key, at) in shared.iter().filter(|(_, at)| **at > highest) {
-                self.own.entry(*key).or_insert(*at);
-            }
-        }
+        self.gather();
         self.own.retain(|_, at| *at > highest);
         self.added_since_sweep = 0;
         if self.own.capacity() > 4 * self.own.len() + 1024 {

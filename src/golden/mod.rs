@@ -25,7 +25,7 @@ use tideline_common::plan::{OutputPlan, ViewPlan};
 use tideline_common::ports::{KeySelector, PaneQuery, ReadRequest, ViewSchema};
 use tideline_common::time::Timestamp;
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{KeyFilter, MAX_LIMIT, Reader, ReportRequest, RowsRequest};
+use tideline_serving::merge::{MAX_LIMIT, Reader, ReportRequest, RowsRequest};
 
 use crate::config::Config;
 use crate::platform::{Platform, Stores};
@@ -209,15 +209,11 @@ async fn check_view(
     loop {
         let request = RowsRequest {
             view: view.name.clone(),
-            key: KeyFilter::All,
-            from: None,
-            to: None,
-            window: None,
-            slide: None,
             layer,
             limit: Some(MAX_LIMIT),
             cursor: cursor.take(),
             boundary,
+            ..RowsRequest::default()
         };
         let answer = reader.rows(&request).await.with_context(|| format!("{mode}: {}", view.name))?;
         if !answer.provenance.missing.is_empty() {

@@ -8,6 +8,7 @@ from collections import Counter
 
 import reference
 import truth as T
+from server import Api
 
 VIEW = "symbol_sentiment"
 REPORTS = ("batch_topic_statistics", "batch_trend_analysis")
@@ -194,7 +195,8 @@ def lookup(server, truth, begin, end, symbol, compound):
 
 
 def agreement(server):
-    answer = server.get("/v1/agreement")
+    # It compares all of Gold, which grows with every round.
+    answer = Api(server.port, timeout=180).get("/v1/agreement")
     problems = []
     if answer["unexplained"]:
         problems.append(f"{answer['unexplained']} unexplained differences: {json.dumps(answer['views'])[:1500]}")

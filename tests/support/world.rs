@@ -14,7 +14,7 @@ use tideline_common::plan::Plan;
 use tideline_common::ports::{Analytics, Log, ManualClock, Objects, SpeedViews};
 use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{KeyFilter, MAX_LIMIT, Reader, RowsRequest};
+use tideline_serving::merge::{MAX_LIMIT, Reader, RowsRequest};
 use tideline_stores::analytics::parquet::{ParquetAnalytics, ParquetAnalyticsConfig};
 use tideline_stores::faulty::{Faults, FaultyAnalytics, FaultyLog, FaultyObjects, FaultyViews};
 use tideline_stores::log::embedded::{EmbeddedLog, EmbeddedLogConfig};
@@ -93,7 +93,7 @@ pub async fn differences(
 ) -> Vec<String> {
     let mut all = Vec::new();
     for view in &plan.views {
-        let request = all_rows(&view.name, layer);
+        let request = RowsRequest { view: view.name.clone(), layer, limit: Some(MAX_LIMIT), ..RowsRequest::default() };
         let answer = reader.rows(&request).await.unwrap();
         assert!(answer.cursor.is_none() && answer.provenance.missing.is_empty(), "{:?}", answer.provenance);
         let row = |row| Answer::of_row(&answer.key, &answer.columns, row);
@@ -101,20 +101,4 @@ pub async fn differences(
         all.extend(compare::view(view, &expected[&view.name], &found));
     }
     all
-}
-
-/// All rows of a view, as declared.
-fn all_rows(view: &str, layer: Layer) -> RowsRequest {
-    RowsRequest {
-        view: view.to_owned(),
-        key: KeyFilter::All,
-        from: None,
-        to: None,
-        window: None,
-        slide: None,
-        layer,
-        limit: Some(MAX_LIMIT),
-        cursor: None,
-        boundary: None,
-    }
 }
