@@ -1,52 +1,101 @@
 #!/usr/bin/env bash
-# The stock-sentiment pipeline over a small generated stream, both layers, in one process. Ends with a table of
-# current symbols from the merged view. DEMO_KEEP=1 keeps the server running afterwards.
+# All four pipelines over small generated streams, speed and batch, in one process with nothing to install. Prints where to
+# look. On a terminal, or with DEMO_KEEP=1, it then goes on with live streams until Ctrl-C; otherwise it ends.
+#   infra/demo.sh BINARY        DEMO_PORT [8080]   DEMO_DATA [.tideline/demo]
 set -euo pipefail
 binary=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
 data="${DEMO_DATA:-$root/.tideline/demo}"
 port="${DEMO_PORT:-8080}"
 url="http://127.0.0.1:$port"
+keep="${DEMO_KEEP:-}"
+[ -n "$keep" ] || [ ! -t 1 ] || keep=1
 rm -rf "$data" && mkdir -p "$data"
 
-TIDELINE_BATCH__SCHEDULE="" "$binary" up --data "$data" --pipelines "$root/schema/pipelines" --listen "127.0.0.1:$port" 2>"$data/up.log" >"$data/up.out" &
-pid=$!
-trap 'kill -TERM $pid 2>/dev/null && wait $pid 2>/dev/null || true' EXIT
-for _ in $(seq 200); do
-  kill -0 "$pid" 2>/dev/null || { echo "tideline up ended:"; cat "$data/up.log"; exit 1; }
+declare -a pids=()
+finish() {
+  trap - EXIT INT TERM
+  # Streams first, then the server, in order.
+  for ((at = ${#pids[@]} - 1; at >= 0; at--)); do
+    kill -TERM "${pids[at]}" 2>/dev/null || true
+    wait "${pids[at]}" 2>/dev/null || true
+  done
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Batch runs by hand until the table is shown; every five minutes where the demo goes on.
+TIDELINE_BATCH__SCHEDULE="${keep:+0 */5 * * * *}" TIDELINE_WEB="${TIDELINE_WEB:-$root/dashboards/web/dist}" \
+  "$binary" up --data "$data" --pipelines "$root/schema/pipelines" --listen "127.0.0.1:$port" 2>"$data/up.log" >"$data/up.out" &
+server=$!
+pids+=("$server")
+for _ in $(seq 300); do
+  kill -0 "$server" 2>/dev/null || { echo "tideline up ended:"; cat "$data/up.log"; exit 1; }
   curl -fsS "$url/readyz" >/dev/null 2>&1 && break
   sleep 0.1
 done
 
-since() { date -u -d "$1 minutes ago" +%Y-%m-%dT%H:%M:%SZ; }
-echo "== 40 minutes of tweets and prices, as they might have been"
-"$binary" generate stock-sentiment --count 16000 --step 150ms --start "$(since 42)" --seed 7 --duplicates 0.01 --broken 0.005 --into "$url"
+ago() { date -u -d "@$(($(date +%s) - $1 * 60))" +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u -r "$(($(date +%s) - $1 * 60))" +%Y-%m-%dT%H:%M:%SZ; }
+# past SYSTEM COUNT STEP MINUTES SEED [OPTION...]: COUNT records, STEP apart, that begin so many minutes ago.
+past() {
+  local system=$1 count=$2 step=$3 start
+  start=$(ago "$4")
+  printf '  %-20s' "$system"
+  "$binary" generate "$system" --count "$count" --step "$step" --start "$start" --seed "$5" "${@:6}" --into "$url"
+}
+
+echo "== 40 minutes of four streams, as they might have been"
+past stock-sentiment 16000 150ms 42 7 --duplicates 0.01 --broken 0.005
+past movie-viewing 12000 200ms 42 7 --duplicates 0.01 --broken 0.005
+past trendscope 6000 400ms 42 7 --broken 0.002
+past customer-sentiment 20000 120ms 42 7 --duplicates 0.01 --broken 0.005
+
 echo "== the batch layer: Bronze to Silver to Gold, published as one version"
 run=$(curl -fsS -X POST "$url/v1/batch/runs" | sed -E 's/.*"id": ?"([^"]+)".*/\1/')
-for _ in $(seq 600); do
+state=queued
+for _ in $(seq 1200); do
   state=$(curl -fsS "$url/v1/batch/runs/$run" | sed -E 's/.*"state": ?"([^"]+)".*/\1/')
   case $state in succeeded) break ;; failed) curl -fsS "$url/v1/batch/runs/$run"; exit 1 ;; esac
   sleep 0.1
 done
 echo "run $run: $state"
+[ "$state" = succeeded ] || exit 1
+
 echo "== two more minutes, which only the speed layer has"
-"$binary" generate stock-sentiment --count 1200 --step 100ms --start "$(since 2)" --seed 8 --into "$url"
-sleep 0.7
+past stock-sentiment 1200 100ms 2 8
+past movie-viewing 1200 100ms 2 8
+past trendscope 600 200ms 2 8
+past customer-sentiment 2400 50ms 2 8
+sleep 1
 
 cat <<END
 
-Where to look (while the server runs):
+The page:  $url/        movies, viewing, symbols, customers, and the platform itself
+
+Where else to look (while the server runs):
   $url/v1/views/symbol_sentiment/rows?key=TSLA       windows, batch below the tideline and speed above it
+  $url/v1/views/movie_trends/top?previous=true       what is trending now, and its direction
   $url/v1/lookups/tweets?key=TSLA&limit=5            the latest tweets of \$TSLA
   $url/v1/reports/batch_topic_statistics?limit=5     a report of the batch layer
+  $url/api/metrics/products                          the voice of customers, by product
   $url/v1/status   $url/metrics   $url/openapi.json
   $data/lake                                         Bronze, Silver and Gold as Parquet
 Start it again: $binary up --data $data
 
-Current symbols, merged from both layers (window of 15 minutes):
+Symbols now, merged from both layers (window of 15 minutes):
 END
-"$binary" top symbol_sentiment --by mentions --window 15m --limit 12 --url "$url"
-if [ -n "${DEMO_KEEP:-}" ]; then
-  echo "The server runs at $url until Ctrl-C."
-  wait "$pid"
+"$binary" top symbol_sentiment --by mentions --window 15m --limit 8 --url "$url"
+echo
+echo "Movies that trend now, and their direction:"
+"$binary" top movie_trends --by trend_score --limit 8 --previous --url "$url"
+
+if [ -n "$keep" ]; then
+  echo
+  echo "Live streams run into $url until Ctrl-C."
+  for stream in "stock-sentiment 20/s" "movie-viewing 20/s" "trendscope 10/s" "customer-sentiment 40/s"; do
+    read -r system rate <<<"$stream"
+    "$binary" generate "$system" --rate "$rate" --seed 9 --into "$url" >"$data/$system.log" 2>&1 &
+    pids+=("$!")
+  done
+  wait "$server"
 fi

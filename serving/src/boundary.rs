@@ -88,6 +88,16 @@ impl Interval {
         (from < to).then_some(Self { from, to })
     }
 
+    /// Whether an instant is in it.
+    pub fn contains(self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+
+    /// The interval as long as this that begins so much earlier; `None` at the beginning of time.
+    pub fn before(self, by: Span) -> Option<Self> {
+        Self::new(self.from.minus(by), self.to.minus(by)).filter(|before| before.from < self.from)
+    }
+
     /// Whether both share an instant.
     pub fn overlaps(self, other: Self) -> bool {
         self.from < other.to && other.from < self.to

@@ -14,7 +14,9 @@ use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Value;
 use tideline_serving::boundary::{Interval, Layer, Reason};
 use tideline_serving::error::QueryError;
-use tideline_serving::merge::{KeyFilter, LookupRequest, ReaderConfig, ReportRequest, Row, RowsRequest, TopRequest};
+use tideline_serving::merge::{
+    Before, Direction, KeyFilter, LookupRequest, ReaderConfig, ReportRequest, Row, RowsRequest, TopRequest,
+};
 
 /// A window, from the records alone: count, sum, mean, least, last, median.
 fn naive_window(events: &[&Event]) -> [f64; 6] {
@@ -164,7 +166,7 @@ proptest! {
         let expected: Naive = naive(&events, 5 * PANE.0, PANE.0, i64::MIN, i64::MAX).into_iter().filter(|(k, ..)| *k == key).collect();
         same(&runtime.block_on(all_pages(&world, request, 2)), &expected).map_err(TestCaseError::fail)?;
 
-        let request = TopRequest { view: "trades".into(), by: Some("total".into()), window: Some(Span(size * PANE.0)), limit: Some(3), ..TopRequest::default() };
+        let request = TopRequest { view: "trades".into(), by: Some("total".into()), window: Some(Span(size * PANE.0)), limit: Some(3), previous: true, ..TopRequest::default() };
         let top = runtime.block_on(world.reader.top(&request)).unwrap();
         let end = events.iter().map(Event::pane).max().unwrap().0 + PANE.0;
         prop_assert_eq!(top.window.unwrap().to, Timestamp(end));
@@ -172,6 +174,22 @@ proptest! {
         ranked.sort_by(|a, b| b.2[1].total_cmp(&a.2[1]).then_with(|| Key::of(&a.0).cmp(&Key::of(&b.0))));
         ranked.truncate(3);
         same(&top.rows, &ranked).map_err(TestCaseError::fail)?;
+        // The window before begins one slide earlier: the declared one for the declared size, otherwise the size.
+        let start = end - size * PANE.0 - if size == 5 { PANE.0 } else { size * PANE.0 };
+        let before = naive(&events, size * PANE.0, PANE.0, start, start + 1);
+        for (row, (key, _, values)) in ranked.iter().enumerate() {
+            let was = before.iter().find(|(other, ..)| other == key).map(|(_, _, values)| values[1]);
+            let (found, direction) = top.before(row).unwrap();
+            match was {
+                None => prop_assert_eq!((found, direction), (&Before::Absent, Some(Direction::New))),
+                Some(was) => {
+                    prop_assert!((found.value().as_f64().unwrap() - was).abs() <= 1e-9 * was.abs().max(1.0));
+                    let clear = (values[1] - was).abs() > 1e-6;
+                    let expected = if values[1] > was { Direction::Up } else { Direction::Down };
+                    prop_assert!(!clear || direction == Some(expected), "{direction:?} from {was} to {}", values[1]);
+                }
+            }
+        }
     }
 }
 
@@ -208,11 +226,17 @@ async fn a_layer_that_is_down_is_named_and_its_windows_are_partial() {
     assert!(matches!(world.reader.rows(&alone).await, Err(QueryError::Unavailable { .. })));
     let top = world.reader.top(&TopRequest { view: "trades".into(), ..TopRequest::default() }).await.unwrap();
     assert_eq!(top.window.unwrap().to, MIDDLE);
+    let request = TopRequest { view: "trades".into(), window: Some(PANE), previous: true, ..TopRequest::default() };
+    let known = world.reader.top(&TopRequest { at: Some(MIDDLE), ..request.clone() }).await.unwrap();
+    assert!((0..2).all(|row| known.before(row).unwrap().1 == Some(Direction::Same)));
     let json = serde_json::to_string(&answer).unwrap();
     assert!(!json.contains("secret"), "what failed inside is not shown");
 
     let world = World::new(&ten(), &ten(), Some(MIDDLE));
     world.analytics.faults.damaged.store(true, Ordering::SeqCst);
+    // A window before that is missing says nothing of the direction.
+    let unknown = world.reader.top(&TopRequest { at: Some(MIDDLE.plus(PANE)), ..request }).await.unwrap();
+    assert!((0..2).all(|row| unknown.before(row).unwrap() == (&Before::Unknown, None)), "{unknown:?}");
     let answer = world.reader.rows(&tumbling()).await.unwrap();
     assert_eq!(answer.rows.len(), 10);
     assert!(answer.rows.iter().all(|row| row.start >= MIDDLE));

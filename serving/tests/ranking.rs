@@ -10,12 +10,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use support::store::{Speed, Worker};
 use support::{Event, MemoryAnalytics, PANE, World, manifest, plan, states};
+use tideline_common::key::Key;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{Analytics, Clock, ManualClock};
 use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{Reader, ReaderConfig, TopAnswer, TopRequest};
+use tideline_serving::merge::{Direction, Reader, ReaderConfig, TopAnswer, TopRequest};
 use tideline_serving::ranking::{Because, Rankings, RankingsConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +107,7 @@ impl Serving {
         };
         self.until("the copy is at the positions of the stores", is).await;
         let (kept, plain) = last.unwrap();
-        assert_eq!((kept.window, &kept.rows), (plain.window, &plain.rows));
+        assert_eq!((kept.window, &kept.rows, &kept.previous), (plain.window, &plain.rows, &plain.previous));
         let (mut of_kept, of_plain) = (kept.provenance.clone(), plain.provenance);
         of_kept.kept = false;
         assert_eq!(of_kept, of_plain);
@@ -209,7 +210,7 @@ proptest! {
                     Step::Ask(by) => {
                         if let Some(serving) = serving.as_ref().filter(|_| !events.is_empty()) {
                             let by = ["n", "total", "close", "ratio"][by];
-                            serving.until_same(&TopRequest { by: Some(by.into()), ..top() }).await;
+                            serving.until_same(&TopRequest { by: Some(by.into()), previous: true, ..top() }).await;
                         }
                     }
                 }
@@ -245,9 +246,13 @@ async fn what_memory_does_not_have_is_answered_from_the_stores() {
     let answer = serving.until_same(&top()).await;
     assert_eq!((answer.rows.len(), answer.window.unwrap().to), (2, Timestamp(10 * PANE.0)));
     let end = |pane: i64| Some(Timestamp(pane * PANE.0 + 7));
+    let directed = serving.until_same(&TopRequest { previous: true, ..top() }).await;
+    assert!((0..2).all(|row| directed.before(row).unwrap().1 == Some(Direction::Same)), "{directed:?}");
+    assert!(answer.before(0).is_none(), "it was not asked for");
     serving.until_same(&TopRequest { at: end(10), ..top() }).await;
     let others = [
         TopRequest { at: end(9), ..top() },
+        TopRequest { at: end(9), previous: true, ..top() },
         TopRequest { window: Some(PANE), ..top() },
         TopRequest { window: Some(Span(8 * PANE.0)), ..top() },
         TopRequest { layer: Layer::Speed, ..top() },
@@ -257,7 +262,7 @@ async fn what_memory_does_not_have_is_answered_from_the_stores() {
     for request in others {
         let (kept, plain) = (serving.kept.top(&request).await.unwrap(), serving.plain.top(&request).await.unwrap());
         assert!(!kept.provenance.kept, "{request:?}");
-        assert_eq!(kept.rows, plain.rows, "{request:?}");
+        assert_eq!((kept.rows, kept.previous), (plain.rows, plain.previous), "{request:?}");
     }
     assert!(serving.kept.top(&TopRequest { by: Some("none".into()), ..top() }).await.is_err());
 }
@@ -286,6 +291,21 @@ async fn memory_answers_without_a_read_and_while_a_store_is_down() {
     serving.speed.views.faults.down.store(false, Ordering::SeqCst);
     serving.analytics.faults.down.store(false, Ordering::SeqCst);
     serving.analytics.blind.store(false, Ordering::SeqCst);
+    serving.until_same(&top()).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_replay_has_made_anew_are_read_anew() {
+    let (speed, _, events) = filled();
+    let serving = Serving::start(plan(), speed, &events, Some(Timestamp(7 * PANE.0)), quick());
+    serving.until_ready().await;
+    let before = serving.until_same(&top()).await;
+    // Other rows, of which no change tells.
+    serving.speed.views.rows.lock().retain(|(key, ..), _| *key == Key::of(&before.rows[0].key).0);
+    assert_eq!(serving.kept.top(&top()).await.unwrap().rows, before.rows);
+    serving.speed.views.generation.store(1, Ordering::SeqCst);
+    let anew = async |serving: &Serving| serving.kept.top(&top()).await.unwrap().rows != before.rows;
+    serving.until("the copy is of the new generation", anew).await;
     serving.until_same(&top()).await;
 }
 

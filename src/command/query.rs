@@ -140,6 +140,9 @@ pub struct Top {
     /// End of the window; that of the newest data when absent.
     #[arg(long)]
     at: Option<String>,
+    /// Also show what ranked each key in the window one slide before, and the direction since.
+    #[arg(long)]
+    previous: bool,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -157,6 +160,9 @@ impl Top {
         let mut query = vec![("limit", self.limit.to_string())];
         for (name, value) in [("by", &self.by), ("window", &self.window), ("at", &self.at)] {
             query.extend(value.clone().map(|value| (name, value)));
+        }
+        if self.previous {
+            query.push(("previous", "true".to_owned()));
         }
         let answer = client.get(&format!("/v1/views/{}/top", escape(&self.view)), &query).await?;
         let rows = answer["rows"].as_array().cloned().unwrap_or_default();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PortResult;
 use crate::column::Column;
+use crate::generation::Generation;
 use crate::key::Key;
 use crate::plan::{Field, LookupPlan, ViewPlan};
 use crate::position::{Offset, Shard};
@@ -246,6 +247,12 @@ pub trait SpeedViews: Send + Sync + std::fmt::Debug {
 
     /// Progress of every shard.
     async fn progress(&self) -> PortResult<Vec<(Shard, Progress)>>;
+
+    /// The generation whose rows are read (see [`crate::generation`]): what was made of rows of one does not go on with
+    /// those of another.
+    async fn generation(&self) -> PortResult<Generation> {
+        Ok(Generation::default())
+    }
 
     /// Makes everything written so far durable.
     async fn sync(&self) -> PortResult<()>;

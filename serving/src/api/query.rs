@@ -73,6 +73,15 @@ impl Query {
         Ok(self.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
     }
 
+    /// Takes `true` or `false`; false when it is not there.
+    pub(crate) fn flag(&mut self, name: &'static str) -> ApiResult<bool> {
+        match self.text(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(invalid(name, format!("`{other}` is neither true nor false"))),
+        }
+    }
+
     /// Takes `layer`.
     pub(crate) fn layer(&mut self) -> ApiResult<Layer> {
         let Some(text) = self.text("layer")? else { return Ok(Layer::default()) };

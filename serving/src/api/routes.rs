@@ -172,6 +172,7 @@ pub(crate) fn routes() -> Vec<Route> {
                     Param { name: "limit", text: "Entries at most; default 10.", kind: Kind::Number(1, 10_000) },
                     WINDOW,
                     Param { name: "at", text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.", kind: Kind::Time },
+                    Param { name: "previous", text: "true: each row also has `previous`, what ranked its key in the window that began one slide before, and `direction`.", kind: Kind::OneOf(&["false", "true"]) },
                     LAYER,
                     FORMAT,
                 ])

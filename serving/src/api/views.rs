@@ -127,6 +127,7 @@ pub(crate) async fn top(State(api): State<Api>, Path(view): Path<String>, uri: U
         limit: query.limit()?,
         window: query.span("window")?,
         at: query.time("at")?,
+        previous: query.flag("previous")?,
         layer: query.layer()?,
         boundary: None,
         view,

@@ -11,6 +11,7 @@ use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Value;
 use tideline_common::window::Window;
 
+use super::direction::{Before, Direction};
 use crate::boundary::{Interval, Layer, Missing};
 
 /// Where an answer comes from.
@@ -113,8 +114,19 @@ pub struct TopAnswer {
     pub columns: Vec<Field>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Per row, what ranked it in the window before, if that was asked for.
+    pub previous: Option<Vec<Before>>,
     /// Where they come from.
     pub provenance: Provenance,
+}
+
+impl TopAnswer {
+    /// What a row's key had in the window before, and which way it has gone since; `None` if it was not asked for.
+    pub fn before(&self, row: usize) -> Option<(&Before, Option<Direction>)> {
+        let before = self.previous.as_ref()?.get(row)?;
+        let by = self.columns.iter().position(|field| field.name == self.by)?;
+        Some((before, before.to(&self.rows.get(row)?.values[by])))
+    }
 }
 
 /// Newest rows of a key, newest first.
@@ -204,6 +216,7 @@ struct RowJson<'a> {
     columns: &'a [Field],
     row: &'a Row,
     rank: Option<usize>,
+    before: Option<(&'a Before, Option<Direction>)>,
 }
 
 impl Serialize for RowJson<'_> {
@@ -217,6 +230,10 @@ impl Serialize for RowJson<'_> {
         map.serialize_entry("window_end", &Cell(&Value::Timestamp(self.row.end)))?;
         for (field, value) in self.columns.iter().zip(&self.row.values) {
             map.serialize_entry(&field.name, &Cell(value))?;
+        }
+        if let Some((before, direction)) = &self.before {
+            map.serialize_entry("previous", &Cell(before.value()))?;
+            map.serialize_entry("direction", direction)?;
         }
         if self.row.partial {
             map.serialize_entry("partial", &true)?;
@@ -244,7 +261,13 @@ fn span(span: Span) -> String {
 
 impl Serialize for RowsAnswer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = |at: usize| RowJson { key: &self.key, columns: &self.columns, row: &self.rows[at], rank: None };
+        let row = |at: usize| RowJson {
+            key: &self.key,
+            columns: &self.columns,
+            row: &self.rows[at],
+            rank: None,
+            before: None,
+        };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("view", &self.view)?;
         map.serialize_entry("window", &span(self.window.size))?;
@@ -258,8 +281,13 @@ impl Serialize for RowsAnswer {
 
 impl Serialize for TopAnswer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row =
-            |at: usize| RowJson { key: &self.key, columns: &self.columns, row: &self.rows[at], rank: Some(at + 1) };
+        let row = |at: usize| RowJson {
+            key: &self.key,
+            columns: &self.columns,
+            row: &self.rows[at],
+            rank: Some(at + 1),
+            before: self.before(at),
+        };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("view", &self.view)?;
         map.serialize_entry("by", &self.by)?;

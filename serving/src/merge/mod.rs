@@ -6,6 +6,7 @@
 
 mod answer;
 mod cursor;
+mod direction;
 mod lookup;
 pub(crate) mod order;
 mod pages;
@@ -29,6 +30,7 @@ use tideline_common::position::{Positions, Shard};
 use tideline_common::time::Timestamp;
 
 pub use answer::{LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer};
+pub use direction::{Before, Direction};
 pub use request::{
     DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
 };

@@ -70,6 +70,8 @@ pub struct TopRequest {
     pub window: Option<Span>,
     /// End of the window, rounded down to a whole pane; `None`: the end of the newest pane with data.
     pub at: Option<Timestamp>,
+    /// Whether the window that began one slide before is wanted too, for the direction of each row.
+    pub previous: bool,
     /// Which layer.
     pub layer: Layer,
     /// As [`RowsRequest::boundary`].

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use tideline_common::plan::Field;
 use tideline_common::value::Value;
 
 use super::answer::{LookupAnswer, ReportAnswer, Row, RowsAnswer, TopAnswer};
@@ -65,32 +66,56 @@ fn window_row(row: &Row) -> Vec<Cow<'_, Value>> {
     values
 }
 
-macro_rules! window_table {
-    ($answer:ty) => {
-        impl Table for $answer {
-            fn names(&self) -> Vec<&str> {
-                let key = self.key.iter().map(|field| field.name.as_str());
-                let columns = self.columns.iter().map(|field| field.name.as_str());
-                key.chain(["window_start", "window_end"]).chain(columns).collect()
-            }
-
-            fn row_count(&self) -> usize {
-                self.rows.len()
-            }
-
-            fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
-                window_row(&self.rows[at])
-            }
-
-            fn missing(&self) -> &[Missing] {
-                &self.provenance.missing
-            }
-        }
-    };
+fn window_names<'a>(key: &'a [Field], columns: &'a [Field]) -> Vec<&'a str> {
+    let key = key.iter().map(|field| field.name.as_str());
+    let columns = columns.iter().map(|field| field.name.as_str());
+    key.chain(["window_start", "window_end"]).chain(columns).collect()
 }
 
-window_table!(RowsAnswer);
-window_table!(TopAnswer);
+impl Table for RowsAnswer {
+    fn names(&self) -> Vec<&str> {
+        window_names(&self.key, &self.columns)
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+        window_row(&self.rows[at])
+    }
+
+    fn missing(&self) -> &[Missing] {
+        &self.provenance.missing
+    }
+}
+
+impl Table for TopAnswer {
+    fn names(&self) -> Vec<&str> {
+        let mut names = window_names(&self.key, &self.columns);
+        if self.previous.is_some() {
+            names.extend(["previous", "direction"]);
+        }
+        names
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+        let mut values = window_row(&self.rows[at]);
+        if let Some((before, direction)) = self.before(at) {
+            let direction = direction.map_or(Value::Null, |direction| Value::String(direction.name().into()));
+            values.extend([Cow::Borrowed(before.value()), Cow::Owned(direction)]);
+        }
+        values
+    }
+
+    fn missing(&self) -> &[Missing] {
+        &self.provenance.missing
+    }
+}
 
 impl Table for LookupAnswer {
     fn names(&self) -> Vec<&str> {

@@ -1,7 +1,9 @@
 //! Rankings: all keys of one window, the highest first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use tideline_common::key::Key;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Answers, ViewPlan};
 use tideline_common::ports::ViewSchema;
@@ -10,6 +12,7 @@ use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Value;
 
 use super::answer::{Row, TopAnswer};
+use super::direction::Before;
 use super::order::{descending, is_rankable};
 use super::request::{MAX_TOP, TopRequest, checked_limit, checked_window};
 use super::rows::decode_key;
@@ -38,7 +41,8 @@ impl Reader {
         let plan = self.view(&request.view)?;
         let by = ranking_column(plan, request.by.as_deref())?;
         let limit = checked_limit(request.limit, DEFAULT_TOP, MAX_TOP)?;
-        let size = checked_window(plan, request.window, None)?.size;
+        let declared = checked_window(plan, request.window, None)?;
+        let size = declared.size;
         if let Some(answer) = self.top_from_memory(plan, by, limit, size, request)? {
             return Ok(answer);
         }
@@ -54,11 +58,14 @@ impl Reader {
             None => self.newest_end(plan, &schema, manifest, &parts, &mut down).await,
         };
         let window = end.and_then(|end| Interval::new(end.minus(size), end));
+        let before = window.filter(|_| request.previous).and_then(|window| window.before(declared.slide));
         if let Some(window) = window {
-            parts = snapshot.split(&self.plan, plan, request.layer, window, request.boundary);
+            let panes = Interval { from: before.map_or(window.from, |before| before.from), to: window.to };
+            parts = snapshot.split(&self.plan, plan, request.layer, panes, request.boundary);
         }
 
         let mut table = StateTable::new(&plan.fields);
+        let mut table_before = StateTable::new(&plan.fields);
         for layer in [Layer::Batch, Layer::Speed] {
             let part = if layer == Layer::Batch { &mut parts.split.batch } else { &mut parts.split.speed };
             let Some(panes) = *part else { continue };
@@ -69,7 +76,12 @@ impl Reader {
                 (None, Some(_)) => self.panes_between(layer, manifest, &schema, panes).await,
             };
             match states {
-                Ok(states) => self.add(&mut table, &states)?,
+                Ok(states) => {
+                    self.add(&mut table, &states, window)?;
+                    if before.is_some() {
+                        self.add(&mut table_before, &states, before)?;
+                    }
+                }
                 Err(down) => {
                     *part = None;
                     parts.missing.push(Missing { layer, panes, reason: down.reason });
@@ -79,11 +91,20 @@ impl Reader {
         if parts.split == (Split { batch: None, speed: None }) {
             return Err(QueryError::Unavailable { what: layer_name(request.layer) });
         }
-        let missing = window.is_some_and(|w| parts.missing.iter().any(|part| part.panes.overlaps(w)));
+        let lacks = |window: Option<Interval>| {
+            window.is_some_and(|window| parts.missing.iter().any(|part| part.panes.overlaps(window)))
+        };
         let rows = match window {
-            Some(window) => rank(plan, by, &table.into_groups(), limit, window, missing).await?,
+            Some(of) => rank(plan, by, &table.into_groups(), limit, of, lacks(window)).await?,
             None => Vec::new(),
         };
+        let previous = request.previous.then(|| {
+            if lacks(before) {
+                vec![Before::Unknown; rows.len()]
+            } else {
+                values_of(plan, by, &table_before.into_groups(), &rows)
+            }
+        });
         Ok(TopAnswer {
             view: plan.name.clone(),
             by: plan.answer[by].name.clone(),
@@ -91,6 +112,7 @@ impl Reader {
             key: plan.key.clone(),
             columns: plan.answer.clone(),
             rows,
+            previous,
             provenance: snapshot.provenance(&self.plan, &plan.sources, request.layer, parts),
         })
     }
@@ -108,7 +130,7 @@ impl Reader {
         let found = if request.layer != Layer::Merged || request.boundary.is_some() {
             Err(Because::OtherLayer)
         } else {
-            rankings.top(plan, by, limit, size, request.at.map(|at| at.floor(plan.pane)))
+            rankings.top(plan, by, limit, size, request)
         };
         let found = found.and_then(|ready| {
             let snapshot = Snapshot {
@@ -123,7 +145,9 @@ impl Reader {
             if !plain || !whole.missing.is_empty() {
                 return Err(Because::Expired);
             }
-            let parts = snapshot.split(&self.plan, plan, Layer::Merged, ready.window, None);
+            let from = if request.previous { ready.window.from.minus(plan.window.slide) } else { ready.window.from };
+            let panes = Interval { from, to: ready.window.to };
+            let parts = snapshot.split(&self.plan, plan, Layer::Merged, panes, None);
             Ok((ready, snapshot, parts))
         });
         let from = found.as_ref().err().map_or("memory", |because| because.name());
@@ -136,6 +160,10 @@ impl Reader {
             Ok(Row { key, start, end, values: answers.row(&ready.rows, row), partial: false })
         });
         let rows = rows.collect::<Result<_, QueryError>>()?;
+        let previous = ready.previous.map(|(states, found)| {
+            let was = |row: usize| Before::Was(answers.row(&states, row).swap_remove(by));
+            found.iter().enumerate().map(|(row, found)| if *found { was(row) } else { Before::Absent }).collect()
+        });
         let mut provenance = snapshot.provenance(&self.plan, &plan.sources, Layer::Merged, parts);
         provenance.kept = true;
         let mut known = self.known.lock();
@@ -150,6 +178,7 @@ impl Reader {
             key: plan.key.clone(),
             columns: plan.answer.clone(),
             rows,
+            previous,
             provenance,
         }))
     }
@@ -205,15 +234,17 @@ impl Reader {
         }
     }
 
-    /// Merges all panes of a key into one group.
-    fn add(&self, table: &mut StateTable, states: &StateBatch) -> Result<(), QueryError> {
+    /// Merges all panes of a key within `window` into one group.
+    fn add(&self, table: &mut StateTable, states: &StateBatch, window: Option<Interval>) -> Result<(), QueryError> {
         if table.len() + states.len() > self.config.max_panes {
             let message =
                 format!("the ranking would need more than {} panes; ask for a shorter window", self.config.max_panes);
             return Err(QueryError::TooMuch { message });
         }
         for row in 0..states.len() {
-            table.merge_row(states.keys.get(row), Timestamp::MIN, states, row);
+            if window.is_some_and(|window| window.contains(states.panes[row])) {
+                table.merge_row(states.keys.get(row), Timestamp::MIN, states, row);
+            }
         }
         Ok(())
     }
@@ -238,6 +269,19 @@ fn ranking_column(plan: &ViewPlan, by: Option<&str>) -> Result<usize, QueryError
             format!("view `{}` has no column `{name}`; it has: {}", plan.name, names()),
         )),
     }
+}
+
+/// What ranks the keys of `rows`, by the states of another window.
+fn values_of(plan: &ViewPlan, by: usize, groups: &StateBatch, rows: &[Row]) -> Vec<Before> {
+    let answers = Answers::new(plan);
+    let place: HashMap<Vec<u8>, usize> = rows.iter().enumerate().map(|(at, row)| (Key::of(&row.key).0, at)).collect();
+    let mut values = vec![Before::Absent; rows.len()];
+    for row in 0..groups.len() {
+        if let Some(at) = place.get(groups.keys.get(row)) {
+            values[*at] = Before::Was(answers.row(groups, row).swap_remove(by));
+        }
+    }
+    values
 }
 
 async fn rank(

@@ -9,7 +9,7 @@ use tideline_common::time::Timestamp;
 
 use super::Because;
 use super::follow::{CHUNK, Follow};
-use super::kept::{BatchPart, Finished, Kept};
+use super::kept::{BatchPart, Finished, Kept, kept_panes};
 use crate::boundary::{Interval, boundary};
 
 /// Whether the manifests say the same of a view.
@@ -34,8 +34,9 @@ impl Follow {
         Ok(BatchPart::new(manifest, boundary, end))
     }
 
-    /// The panes of a part within a window.
+    /// The panes of a part that are kept for a window.
     pub(super) async fn batch_panes(&self, part: &BatchPart, window: Interval) -> Result<StateBatch, Because> {
+        let window = kept_panes(&self.slot.view, window);
         match (&part.manifest, Interval::new(window.from, part.boundary.min(window.to))) {
             (Some(manifest), Some(panes)) => {
                 let read = self.ports.analytics.panes_between(manifest, &self.schema, panes.from, panes.to);

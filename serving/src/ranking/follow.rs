@@ -93,6 +93,10 @@ impl Follow {
     }
 
     async fn keep(&mut self) -> Result<Infallible, Because> {
+        // Before any row is read: a generation that comes after it is seen below.
+        let known = self.watched.generation.wait_for(Option::is_some);
+        drop(tokio::time::timeout(self.config.read_timeout, known).await.map_err(|_| Because::StoreDown)?);
+        self.watched.generation.mark_unchanged();
         let mut tail = self.load().await?;
         self.slot.stand(None, self.ports.clock.now());
         let reload = self.schema.ttl.map(|ttl| (ttl.to_std() / RELOADS_PER_TTL).max(RELOAD_MIN));
@@ -114,6 +118,10 @@ impl Follow {
                 changed = self.watched.manifest.changed() => {
                     changed.map_err(|_| Because::StoreDown)?;
                     manifest_due = true;
+                }
+                // A replay has made the rows anew: nobody tells of them in changes.
+                changed = self.watched.generation.changed() => {
+                    return Err(if changed.is_ok() { Because::Loading } else { Because::StoreDown });
                 }
                 _ = tick.tick() => {
                     if manifest_due {

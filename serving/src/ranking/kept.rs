@@ -1,4 +1,4 @@
-//! The panes of one view's newest window, kept in memory, and its finished columns.
+//! The panes of one view's newest window and of the one a slide before, kept in memory, and its finished columns.
 //!
 //! Per pane there is a [`Sheet`] for each shard of the speed layer and one for batch; a row of it is the state of a
 //! key. The answer of a key is the merge of its rows, in the order in which the slow path reads them (batch before
@@ -80,6 +80,12 @@ pub(crate) struct Kept {
     present_count: usize,
 }
 
+/// The panes that are kept for a window of a view: its own, and those of the window that began one slide before, which
+/// its direction is told from.
+pub(crate) fn kept_panes(view: &ViewPlan, window: Interval) -> Interval {
+    Interval { from: window.from.minus(view.window.slide), to: window.to }
+}
+
 /// The window of `size` that ends with the newest of both layers.
 pub(crate) fn newest(speed: Option<Timestamp>, batch: Option<Timestamp>, size: Span) -> Option<Interval> {
     let end = speed.max(batch)?;
@@ -124,7 +130,7 @@ impl Kept {
 
     fn set(&mut self, shard: usize, position: Offset, from: &StateBatch, row: usize) -> Option<KeyId> {
         let pane = from.panes[row];
-        if self.window.is_none_or(|window| pane < window.from || pane >= window.to) {
+        if self.window.is_none_or(|window| !kept_panes(&self.view, window).contains(pane)) {
             return None;
         }
         let id = self.key(from.keys.get(row));
@@ -241,8 +247,9 @@ impl Kept {
     pub(crate) fn slide(&mut self, to: Interval, finished: Finished) {
         self.install(finished);
         self.window = Some(to);
-        self.speed = self.speed.split_off(&to.from);
-        self.batch.sheets = self.batch.sheets.split_off(&to.from);
+        let kept = kept_panes(&self.view, to);
+        self.speed = self.speed.split_off(&kept.from);
+        self.batch.sheets = self.batch.sheets.split_off(&kept.from);
         let dead = self.keys.len() - self.present_count;
         if dead > DEAD_KEYS_MIN && dead > self.present_count {
             self.forget_dead_keys();
@@ -283,8 +290,8 @@ impl Kept {
     }
 
     /// The first `limit` keys of the window by answer column `by`, greatest first, nulls last, ties in key order: key
-    /// and merged states of each. `None` when the column cannot rank.
-    pub(crate) fn rank(&self, by: usize, limit: usize) -> Option<StateBatch> {
+    /// and merged states of each, and their numbers. `None` when the column cannot rank.
+    pub(crate) fn rank(&self, by: usize, limit: usize) -> Option<(StateBatch, Vec<KeyId>)> {
         let column = &self.columns[self.rankable.iter().position(|at| *at == by)?];
         let window = self.window?;
         let mut order: Vec<KeyId> = self.ids().filter(|id| self.present[*id as usize]).collect();
@@ -299,12 +306,20 @@ impl Kept {
         order.sort_unstable_by(compare);
         let mut states = StateBatch::new(&self.view.fields);
         let mut rows = StateBatch::new(&[]);
-        for id in order {
-            self.merge(id, window, &self.batch, &mut states);
-            rows.push_identity(self.keys.get(id), window.from);
+        for id in &order {
+            self.merge(*id, window, &self.batch, &mut states);
+            rows.push_identity(self.keys.get(*id), window.from);
         }
         rows.states = states.states;
-        Some(rows)
+        Some((rows, order))
+    }
+
+    /// The merged states of keys in the window that began one slide before, a row each, and whether they have any there.
+    pub(crate) fn previous(&self, ids: &[KeyId]) -> Option<(StateBatch, Vec<bool>)> {
+        let window = self.window?.before(self.view.window.slide)?;
+        let mut states = StateBatch::new(&self.view.fields);
+        let found = ids.iter().map(|id| self.merge(*id, window, &self.batch, &mut states)).collect();
+        Some((states, found))
     }
 
     /// Rows of all sheets.

@@ -12,7 +12,7 @@ use tideline_common::time::Timestamp;
 use super::Because;
 use super::follow::{CHUNK, Follow};
 use super::frontier::Frontier;
-use super::kept::{BatchPart, Finished, Kept, newest};
+use super::kept::{BatchPart, Finished, Kept, kept_panes, newest};
 use super::tail::{Read, Tail};
 
 /// Sheets that a key may have to be merged from: more take too long per change.
@@ -29,7 +29,8 @@ impl Follow {
         let before = self.progress().await?;
         let shards = i64::try_from(before.len().max(1)).unwrap_or(i64::MAX);
         let view = self.slot.view.clone();
-        if (view.window.size.0 / view.pane.0).saturating_mul(shards) > SHEETS_MAX {
+        let kept = view.window.size.0.saturating_add(view.window.slide.0);
+        if (kept / view.pane.0).saturating_mul(shards) > SHEETS_MAX {
             return Err(Because::TooLarge);
         }
         let mut part = self.batch_head(manifest).await?;
@@ -40,7 +41,8 @@ impl Follow {
         let mut snapshot = Vec::new();
         if let Some(window) = &mut window {
             // Panes that have begun since are part of it.
-            let read = self.ports.views.shards_between(&self.schema, window.from, Timestamp::MAX, now);
+            let from = kept_panes(&view, *window).from;
+            let read = self.ports.views.shards_between(&self.schema, from, Timestamp::MAX, now);
             snapshot = self.read("speed", read).await?;
             let last = snapshot.iter().flat_map(|of| &of.panes.panes).max().map(|pane| pane.plus(view.pane));
             *window = newest(last.max(speed_end), part.end, view.window.size).unwrap_or(*window);

@@ -43,11 +43,12 @@ use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::{Analytics, Clock, Log, Progress, SpeedViews};
 use tideline_common::position::Shard;
 use tideline_common::state::StateBatch;
-use tideline_common::time::{Span, Timestamp};
+use tideline_common::time::Span;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::boundary::Interval;
+use crate::merge::TopRequest;
 use crate::versions::Versions;
 use slot::{Budget, Slot};
 
@@ -150,6 +151,8 @@ pub struct RankingStatus {
 pub(crate) struct Ready {
     /// Keys and merged states, in the order of the ranking.
     pub(crate) rows: StateBatch,
+    /// If it was asked for: merged states of the same keys in the window one slide before, and whether they have any.
+    pub(crate) previous: Option<(StateBatch, Vec<bool>)>,
     /// The window.
     pub(crate) window: Interval,
     /// The manifest that the batch part is of.
@@ -242,21 +245,21 @@ impl Rankings {
         self.slots.iter().map(|slot| (slot.view.name.clone(), slot.status())).collect()
     }
 
-    /// The first `limit` keys of a view's window by answer column `by`, from memory. `size` is the window's size and
-    /// `end` its end, the newest when `None`.
+    /// The first `limit` keys of a view's window by answer column `by`, from memory. `size` is the window's size; where it
+    /// ends, and whether the one before is wanted too, the request says.
     pub(crate) fn top(
         &self,
         view: &ViewPlan,
         by: usize,
         limit: usize,
         size: Span,
-        end: Option<Timestamp>,
+        request: &TopRequest,
     ) -> Result<Ready, Because> {
         let slot = self.slots.iter().find(|slot| slot.view.name == view.name && slot.view.version == view.version);
         let slot = slot.ok_or(Because::NotKept)?;
         if size != view.window.size {
             return Err(Because::OtherWindow);
         }
-        slot.top(by, limit, end)
+        slot.top(by, limit, request.at.map(|at| at.floor(view.pane)), request.previous)
     }
 }

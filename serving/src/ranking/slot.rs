@@ -112,7 +112,13 @@ impl Slot {
     }
 
     /// See [`super::Rankings::top`].
-    pub(crate) fn top(&self, by: usize, limit: usize, end: Option<Timestamp>) -> Result<Ready, Because> {
+    pub(crate) fn top(
+        &self,
+        by: usize,
+        limit: usize,
+        end: Option<Timestamp>,
+        previous: bool,
+    ) -> Result<Ready, Because> {
         // Held while the ranking is made: the copy is not taken away in between.
         let kept = self.kept.read();
         if let Some(because) = self.standing.lock().because {
@@ -121,7 +127,8 @@ impl Slot {
         let kept = kept.as_ref().ok_or(Because::Loading)?;
         let window = kept.window().filter(|window| end.is_none_or(|end| end == window.to));
         let window = window.ok_or(Because::OtherWindow)?;
-        let rows = kept.rank(by, limit).ok_or(Because::OtherWindow)?;
-        Ok(Ready { rows, window, manifest: kept.batch.manifest.clone(), progress: kept.frontier.progress() })
+        let (rows, ids) = kept.rank(by, limit).ok_or(Because::OtherWindow)?;
+        let previous = if previous { Some(kept.previous(&ids).ok_or(Because::OtherWindow)?) } else { None };
+        Ok(Ready { rows, previous, window, manifest: kept.batch.manifest.clone(), progress: kept.frontier.progress() })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tideline_common::generation::Generation;
 use tideline_common::manifest::Manifest;
 use tideline_common::ports::{PortResult, Progress};
 use tideline_common::position::Shard;
@@ -21,6 +22,8 @@ pub(crate) type Shards = Arc<[(Shard, Progress)]>;
 pub(crate) struct Watched {
     /// `None` until it could be read; then the newest manifest, `None` before the first.
     pub(crate) manifest: watch::Receiver<Option<Newest>>,
+    /// `None` until it could be read.
+    pub(crate) generation: watch::Receiver<Option<Generation>>,
     /// `None` while it cannot be read.
     pub(crate) progress: watch::Receiver<Option<Shards>>,
 }
@@ -32,11 +35,18 @@ pub(crate) fn watch(
     config: RankingsConfig,
 ) -> (Watched, impl Future<Output = ()> + Send) {
     let (manifest, manifest_seen) = watch::channel(None);
+    let (generation, generation_seen) = watch::channel(None);
     let (progress, progress_seen) = watch::channel(None);
     let looking = async move {
         loop {
-            let (newest, shards) =
-                tokio::join!(in_time(config, ports.analytics.current()), in_time(config, ports.views.progress()),);
+            let (newest, of, shards) = tokio::join!(
+                in_time(config, ports.analytics.current()),
+                in_time(config, ports.views.generation()),
+                in_time(config, ports.views.progress()),
+            );
+            if of.is_some() {
+                generation.send_if_modified(|known| std::mem::replace(known, of) != of);
+            }
             if let Some(newest) = newest {
                 let version = |known: &Option<Arc<Manifest>>| known.as_ref().map(|manifest| manifest.version);
                 manifest.send_if_modified(|known| {
@@ -53,7 +63,7 @@ pub(crate) fn watch(
             tokio::time::sleep(config.refresh_interval).await;
         }
     };
-    (Watched { manifest: manifest_seen, progress: progress_seen }, looking)
+    (Watched { manifest: manifest_seen, generation: generation_seen, progress: progress_seen }, looking)
 }
 
 /// What a store answers; `None` when it fails or is too slow: those who ask for an answer say so in the log.

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tideline_common::changes::Change;
+use tideline_common::generation::Generation;
 use tideline_common::key::Key;
 use tideline_common::ports::{
     Appended, Created, Flush, KeySelector, Location, Log, LookupRows, LookupSchema, ObjectInfo, Objects, PanePage,
@@ -38,6 +39,7 @@ pub struct ShardedViews {
     pub faults: Faults,
     /// Calls of reads of many panes.
     pub sweeps: AtomicUsize,
+    pub generation: AtomicU64,
 }
 
 impl ShardedViews {
@@ -128,6 +130,10 @@ impl SpeedViews for ShardedViews {
         let shards: Vec<Shard> = self.progress.lock().keys().cloned().collect();
         let of = |shard: Shard| ShardPanes { panes: self.between(from, to, Some(&shard)), shard };
         Ok(shards.into_iter().map(of).filter(|of| !of.panes.is_empty()).collect())
+    }
+
+    async fn generation(&self) -> PortResult<Generation> {
+        Ok(Generation(self.generation.load(Ordering::SeqCst)))
     }
 
     async fn rows(&self, lookup: &LookupSchema, _: &Key, _: usize, _: Timestamp) -> PortResult<LookupRows> {

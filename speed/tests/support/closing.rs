@@ -268,7 +268,8 @@ impl World {
                 for at in &output.columns {
                     row.insert(view.answer[*at].name.clone(), values[*at].to_json());
                 }
-                records.insert(row.into_iter().map(|(name, value)| format!("{name}={value} ")).collect());
+                let fields: Vec<String> = row.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+                records.insert(fields.join(" "));
             }
         }
         let rows = self.final_rows(view, view.window);
@@ -306,7 +307,8 @@ impl World {
                 assert_eq!(*by_id.entry(id).or_insert_with(|| content.clone()), content, "copies differ");
                 let row: BTreeMap<String, Json> = serde_json::from_slice(&record.payload).unwrap();
                 assert_eq!(record.key.unwrap(), row["who"].as_str().unwrap().as_bytes().to_vec());
-                records.insert(row.into_iter().map(|(name, value)| format!("{name}={value} ")).collect());
+                let fields: Vec<String> = row.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+                records.insert(fields.join(" "));
             }
             assert_eq!(by_id.len(), records.len(), "one window, one identity");
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tideline_common::generation::Generation;
 use tideline_common::key::Key;
 use tideline_common::ports::{
     Flush, LookupRows, LookupSchema, PanePage, PaneQuery, PortResult, Progress, ShardPanes, SpeedViews, ViewSchema,
@@ -70,6 +71,10 @@ impl SpeedViews for FaultyViews {
 
     async fn rows(&self, lookup: &LookupSchema, key: &Key, limit: usize, now: Timestamp) -> PortResult<LookupRows> {
         self.faults.call("views.rows", &lookup.name, false, self.inner.rows(lookup, key, limit, now)).await
+    }
+
+    async fn generation(&self) -> PortResult<Generation> {
+        self.inner.generation().await
     }
 
     async fn progress(&self) -> PortResult<Vec<(Shard, Progress)>> {

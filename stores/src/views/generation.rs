@@ -65,30 +65,6 @@ impl GenerationViews {
     pub fn of(&self, generation: Generation) -> Self {
         Self { which: Which::One(generation), ..self.clone() }
     }
-
-    /// The generation that is read and written. Once one is known nobody waits for the lake: what is in use is looked up
-    /// beside, and while that fails the one that was in use still is.
-    async fn generation(&self) -> PortResult<Generation> {
-        let known = match &self.which {
-            Which::One(generation) => return Ok(*generation),
-            Which::InUse(known) => known,
-        };
-        if let (Some(generation), is_old) = known.lock().look() {
-            if is_old {
-                let (known, objects) = (Arc::clone(known), Arc::clone(&self.objects));
-                tokio::spawn(async move {
-                    match Replays::read(objects.as_ref()).await {
-                        Ok(replays) => known.lock().learn(replays.current()),
-                        Err(error) => tracing::debug!(%error, "replays could not be looked up"),
-                    }
-                });
-            }
-            return Ok(generation);
-        }
-        let current = Replays::read(self.objects.as_ref()).await?.current();
-        known.lock().learn(current);
-        Ok(current)
-    }
 }
 
 impl Known {
@@ -179,6 +155,30 @@ impl SpeedViews for GenerationViews {
     async fn rows(&self, lookup: &LookupSchema, key: &Key, limit: usize, now: Timestamp) -> PortResult<LookupRows> {
         let lookup = lookup_of(self.generation().await?, lookup);
         self.inner.rows(&lookup, key, limit, now).await
+    }
+
+    /// The generation that is read and written. Once one is known nobody waits for the lake: what is in use is looked up
+    /// beside, and while that fails the one that was in use still is.
+    async fn generation(&self) -> PortResult<Generation> {
+        let known = match &self.which {
+            Which::One(generation) => return Ok(*generation),
+            Which::InUse(known) => known,
+        };
+        if let (Some(generation), is_old) = known.lock().look() {
+            if is_old {
+                let (known, objects) = (Arc::clone(known), Arc::clone(&self.objects));
+                tokio::spawn(async move {
+                    match Replays::read(objects.as_ref()).await {
+                        Ok(replays) => known.lock().learn(replays.current()),
+                        Err(error) => tracing::debug!(%error, "replays could not be looked up"),
+                    }
+                });
+            }
+            return Ok(generation);
+        }
+        let current = Replays::read(self.objects.as_ref()).await?.current();
+        known.lock().learn(current);
+        Ok(current)
     }
 
     async fn progress(&self) -> PortResult<Vec<(Shard, Progress)>> {
