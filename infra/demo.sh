@@ -36,6 +36,7 @@ sleep 0.7
 cat <<END
 
 Where to look (while the server runs):
+  $url/                                              the web page, where Node.js was there to build it
   $url/v1/views/symbol_sentiment/rows?key=TSLA       windows, batch below the tideline and speed above it
   $url/v1/lookups/tweets?key=TSLA&limit=5            the latest tweets of \$TSLA
   $url/v1/reports/batch_topic_statistics?limit=5     a report of the batch layer

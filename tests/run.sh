@@ -46,6 +46,7 @@ if [ -z "${TIDELINE_TEST_KAFKA:-}" ] || [ -z "${TIDELINE_TEST_CQL:-}" ] || [ -z 
   step skipped skipped_by_name
 fi
 step compose tests/compose/run.sh
+step web tests/web/run.sh
 step kubernetes tests/kubernetes/run.sh
 step prometheus tests/prometheus/run.sh "$binary"
 step acceptance tests/acceptance/run.sh "$binary"
