@@ -4,7 +4,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/tideline-target
 TIDELINE := $(CARGO_TARGET_DIR)/release/tideline
 SEED ?= 1
 
-.PHONY: setup build demo test crash lint docs bench bench-peers
+.PHONY: setup build web demo test crash lint docs bench bench-peers
 
 setup:
 	infra/setup.sh
@@ -12,11 +12,15 @@ setup:
 build: setup
 	cargo build --release --locked
 
-demo: build
+# The web page, which `tideline up` and `serve` serve at `/`. Where there is no Node.js the program says so there.
+web: setup
+	infra/web.sh
+
+demo: build web
 	infra/demo.sh $(TIDELINE)
 
 # All tests, those against Kafka, a CQL store, MinIO and ClickHouse too where these can be had.
-test: build
+test: build web
 	cargo test --release --locked --workspace --no-run
 	tests/servers.sh tests/run.sh $(TIDELINE)
 

@@ -70,7 +70,7 @@ sleep 1
 
 cat <<END
 
-The page:  $url/        movies, viewing, symbols, customers, and the platform itself
+The page:  $url/        movies, viewing, symbols, customers, and the platform itself (where Node.js was there to build it)
 
 Where else to look (while the server runs):
   $url/v1/views/symbol_sentiment/rows?key=TSLA       windows, batch below the tideline and speed above it

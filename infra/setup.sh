@@ -18,6 +18,10 @@ pkg-config --exists zlib 2>/dev/null || missing+=(zlib1g-dev)
 command -v python3 >/dev/null || missing+=(python3)
 # Without ensurepip `python3 -m venv` fails, and with it every test that brings its own packages.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv python3-pip)
+# The page is built with Node.js where there is one; its tests drive a real browser.
+if command -v node >/dev/null && [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+  missing+=(chromium)
+fi
 if ((${#missing[@]})); then
   echo "installing: ${missing[*]}"
   as_root=(); [ "$(id -u)" = 0 ] || as_root=(sudo)

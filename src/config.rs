@@ -255,6 +255,8 @@ pub struct ServeConfig {
     pub rankings_bytes: usize,
     /// Reads of one store at work at once.
     pub max_store_reads: usize,
+    /// Folder of the built web page; looked for when absent.
+    pub web: Option<PathBuf>,
 }
 
 impl Default for ServeConfig {
@@ -265,6 +267,7 @@ impl Default for ServeConfig {
             max_body_bytes: 64 << 20,
             rankings_bytes: 512 << 20,
             max_store_reads: 64,
+            web: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`stores`]: the adapters that the configuration names · [`platform`]: every layer in one process
 //! - [`connectors`]: those that are configured, at work
 //! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
+//! - [`web`]: where the built page lies
 //! - [`replay`]: speed views and Gold made anew from Bronze · [`streams`]: what speed knows, into `ClickHouse`
 //! - [`agreement`]: the layers compared, on demand and after every published version
 //! - [`client`]: the HTTP API, of a running server or in this process
@@ -28,3 +29,4 @@ pub mod process;
 pub mod replay;
 pub mod stores;
 pub mod streams;
+pub mod web;

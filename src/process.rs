@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tideline_common::ports::Clock;
 use tideline_serving::api::{self, MetricsText, ServeConfig};
+use tideline_stores::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -32,6 +34,9 @@ impl Process {
         let upkeep = metrics.clone();
         let upkeep = tokio::spawn(async move {
             loop {
+                if let Some(bytes) = resident_bytes() {
+                    metrics::gauge!("process_resident_memory_bytes").set(bytes as f64);
+                }
                 tokio::time::sleep(METRICS_UPKEEP).await;
                 upkeep.run_upkeep();
             }
@@ -72,10 +77,22 @@ impl Process {
 /// Installs the Prometheus recorder of the process.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let seconds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install_recorder()
-        .context("cannot install the metrics recorder")
+        .context("cannot install the metrics recorder")?;
+    // Of the process itself, under the names that every exporter has.
+    metrics::gauge!("process_start_time_seconds").set(SystemClock.now().0 as f64 / 1e6);
+    metrics::gauge!("tideline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// Memory of this process, in bytes; `None` where the system does not tell.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// A token that SIGTERM or SIGINT cancels.

@@ -228,7 +228,7 @@ async fn queries_that_make_no_sense_are_problems_that_say_what_would() {
         ("/v1/reports/batch_trend_analysis", "not-published", &["batch_trend_analysis", "next batch run"]),
         ("/v1/nothing", "unknown-path", &[]),
         ("/v2/views", "unknown-path", &[]),
-        ("/", "unknown-path", &[]),
+        ("/nothing", "unknown-path", &[]),
     ];
     for (uri, kind, parts) in unknown {
         says(&get(router, uri).await.problem(404, kind), uri, parts);

@@ -26,40 +26,98 @@ fn every_metric_is_documented_and_every_documented_metric_is_emitted() {
     for crate_folder in ["speed", "batch", "serving", "stores", "ingest", "."] {
         sources(&root().join(crate_folder).join("src"), &mut files);
     }
-    let emitted = Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"(tideline_[a-z_]+)""#).expect("a pattern");
+    let emitted = Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"([a-z_]+)""#).expect("a pattern");
     let mut in_code = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
         in_code.extend(emitted.captures_iter(&text).map(|found| found[1].to_owned()));
     }
-    let documented = Regex::new(r"(?m)^\| `(tideline_[a-z_]+)` \|").expect("a pattern");
-    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
-    let in_docs: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+    let in_docs = documented_metrics();
     assert!(in_code.len() > 20, "only {} metrics were found in the code", in_code.len());
     assert_eq!(in_code, in_docs);
 }
 
+/// The metrics of the table in docs/operations.md.
+fn documented_metrics() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
+    let (_, metrics) = text.split_once("\n## Metrics\n").expect("a section");
+    let (table, _) = metrics.split_once("\n## ").expect("another section");
+    let documented = Regex::new(r"(?m)^\| `([a-z_]+)` \|").expect("a pattern");
+    documented.captures_iter(table).map(|found| found[1].to_owned()).collect()
+}
+
+/// The files of a folder with this extension, by name.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("readable");
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    found.retain(|path| path.extension().is_some_and(|there| there == extension));
+    found.sort();
+    assert!(!found.is_empty(), "{folder}: no .{extension}");
+    found
+}
+
 #[test]
 fn dashboards_and_alerts_name_metrics_that_there_are() {
-    let documented = Regex::new(r"(?m)^\| `(tideline_[a-z_]+)` \|").expect("a pattern");
-    let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
-    let there_are: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+    let there_are = documented_metrics();
     // A histogram is exported under three names of its own.
     let part = Regex::new(r"_(?:bucket|sum|count)$").expect("a pattern");
-    let named = Regex::new(r"\btideline_[a-z_]+").expect("a pattern");
-    for file in ["dashboards/grafana/dashboards/tideline.json", "infra/prometheus/rules/tideline.yml"] {
-        let text = std::fs::read_to_string(root().join(file)).expect("readable");
-        let mut names = 0;
+    // With colons: what a rule records under a name of its own.
+    let named = Regex::new(r"[a-z_:]*\b(?:tideline|ml|process)_[a-z_:0-9]+").expect("a pattern");
+    let recorded = Regex::new(r"(?m)- record: (\S+)$").expect("a pattern");
+    let rules = files("infra/prometheus/rules", "yml");
+    let texts: Vec<String> = rules.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
+    let records: BTreeSet<&str> = texts
+        .iter()
+        .flat_map(|text| recorded.captures_iter(text))
+        .filter_map(|found| found.get(1))
+        .map(|found| found.as_str())
+        .collect();
+    let mut names = 0;
+    for file in rules.into_iter().chain(files("dashboards/grafana/dashboards", "json")) {
+        let text = std::fs::read_to_string(&file).expect("readable");
         for found in named.find_iter(&text) {
             let name = found.as_str();
-            assert!(
-                there_are.contains(name) || there_are.contains(part.replace(name, "").as_ref()),
-                "{file}: the program exports no {name}"
-            );
+            let known = if name.contains(':') {
+                records.contains(name)
+            } else {
+                there_are.contains(name) || there_are.contains(part.replace(name, "").as_ref())
+            };
+            assert!(known, "{}: neither exported nor recorded: {name}", file.display());
             names += 1;
         }
-        assert!(names > 5, "{file}: only {names} metrics");
     }
+    assert!(names > 150, "only {names} metrics are named");
+}
+
+#[test]
+fn every_alert_is_explained_and_tested_and_every_explained_alert_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
+    let heading = Regex::new(r"(?m)^### (Tideline\w+)\n\*(Critical|Warning)\.\*").expect("a pattern");
+    let explained: BTreeSet<(String, String)> =
+        heading.captures_iter(&page).map(|found| (found[1].to_owned(), found[2].to_lowercase())).collect();
+    let begin = Regex::new(r"(?m)^\s*- alert: (\w+)$").expect("a pattern");
+    let severity = Regex::new(r"labels: \{ severity: (\w+) \}").expect("a pattern");
+    let mut alerts = BTreeSet::new();
+    for file in files("infra/prometheus/rules", "yml") {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let tests = root().join("infra/prometheus/tests").join(file.file_name().expect("a name"));
+        let tests = std::fs::read_to_string(tests).unwrap_or_default();
+        let begins: Vec<usize> = begin.find_iter(&text).map(|found| found.start()).collect();
+        for (at, found) in begin.captures_iter(&text).enumerate() {
+            let (name, end) = (found[1].to_owned(), begins.get(at + 1).copied().unwrap_or(text.len()));
+            let rule = &text[begins[at]..end];
+            let level = severity.captures(rule).unwrap_or_else(|| panic!("{name} has no severity"))[1].to_owned();
+            assert!(rule.contains("summary: "), "{name} has no summary");
+            let anchor = format!("runbook_url: docs/operations.md#{}\n", name.to_lowercase());
+            assert!(rule.contains(&anchor), "{name} has no {anchor}");
+            // One test where it fires, one where it does not.
+            let fires = Regex::new(&format!(r"alertname: {name}\n\s+eval_time")).expect("a pattern");
+            assert!(fires.is_match(&tests), "{name} has no test in infra/prometheus/tests");
+            assert!(alerts.insert((name, level)), "an alert is there twice");
+        }
+    }
+    assert!(alerts.len() > 30, "only {} alerts", alerts.len());
+    assert_eq!(alerts, explained);
 }
 
 #[test]

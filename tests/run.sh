@@ -46,6 +46,9 @@ if [ -z "${TIDELINE_TEST_KAFKA:-}" ] || [ -z "${TIDELINE_TEST_CQL:-}" ] || [ -z 
   step skipped skipped_by_name
 fi
 step compose tests/compose/run.sh
+step web tests/web/run.sh
+step kubernetes tests/kubernetes/run.sh
+step prometheus tests/prometheus/run.sh "$binary"
 step acceptance tests/acceptance/run.sh "$binary"
 # Last, as it kills the servers: a few iterations of what `make crash` does for longer, always the same ones.
 step crash tests/crash/run.sh "$binary" --iterations 5 --seed "${SEED:-4}" --budget 140

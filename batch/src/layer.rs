@@ -301,6 +301,7 @@ impl BatchLayer {
             }
         };
         metrics::counter!("tideline_batch_runs_total", "outcome" => outcome).increment(1);
+        metrics::gauge!("tideline_batch_last_run_seconds", "outcome" => outcome).set(finished.0 as f64 / 1e6);
         self.registry.update(id, |run| {
             run.stage = None;
             run.finished_at = Some(finished);

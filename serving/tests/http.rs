@@ -174,7 +174,7 @@ async fn unknown_things_are_problems_that_say_what_there_is() {
         ("/v1/reports/x", "unknown-report"),
         ("/v1/batch/runs/x", "unknown-run"),
         ("/v1/nothing", "unknown-path"),
-        ("/", "unknown-path"),
+        ("/nothing", "unknown-path"),
     ] {
         problem(&get(&router, uri).await, kind);
     }

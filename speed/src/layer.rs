@@ -227,9 +227,11 @@ async fn follow(inner: Arc<Inner>, told: oneshot::Sender<()>) {
     }
 }
 
-/// Looks up ends of topics, again and again.
+/// Looks up ends of topics, and tells the metrics how the shards are, again and again.
 async fn monitor(inner: Arc<Inner>) {
     loop {
+        // Also while the log does not answer.
+        inner.roster.report();
         if let Err(error) = inner.look().await {
             tracing::warn!(%error, "ends of topics could not be looked up");
         }

@@ -19,7 +19,7 @@ use crate::context::{Context, Reads};
 use crate::program::Program;
 use crate::shard::{Controls, Durable, supervise};
 use crate::status::StatusCell;
-use crate::{ShardStatus, SpeedConfig, SpeedPorts};
+use crate::{ShardCondition, ShardStatus, SpeedConfig, SpeedPorts};
 
 /// Held while a shard is worked on.
 type Gate = Arc<tokio::sync::Mutex<()>>;
@@ -159,12 +159,14 @@ impl Roster {
                 tasks.push(task);
             }
         }
+        let gone: Vec<Shard> = told.iter().map(|(shard, ..)| shard.clone()).collect();
         let over = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&over);
         let ended = async move {
             for task in tasks {
                 ended(task).await;
             }
+            gone.iter().for_each(forget);
             tell.store(true, Ordering::Release);
             drop(handover);
         };
@@ -179,6 +181,7 @@ impl Roster {
         for (_, shard) in self.behind(partitions) {
             // Dropping the handle of its task drops the task.
             shards.working.remove(&shard);
+            forget(&shard);
             for (ending, _, abort) in shards.ending.iter().flat_map(|ending| &ending.shards) {
                 if *ending == shard {
                     abort.abort();
@@ -194,8 +197,19 @@ impl Roster {
             if let Some(running) = shards.working.get(&Shard::new(&program.source.name, *partition)) {
                 running.status.update(|status| status.log_end = status.log_end.max(*next));
                 let status = running.status.get();
-                let labels = [("source", status.shard.source.clone()), ("partition", partition.to_string())];
-                metrics::gauge!("tideline_speed_lag_records", &labels).set(status.lag() as f64);
+                metrics::gauge!("tideline_speed_lag_records", &labels(&status.shard)).set(status.lag() as f64);
+            }
+        }
+    }
+
+    /// Tells the metrics how the shards at work are.
+    pub(crate) fn report(&self) {
+        for (shard, running) in &self.shards.lock().working {
+            let (status, labels) = (running.status.get(), labels(shard));
+            let stalled = matches!(status.condition, ShardCondition::Paused | ShardCondition::Failed);
+            metrics::gauge!("tideline_speed_stalled", &labels).set(f64::from(stalled));
+            if let Some(at) = status.checkpoint_at {
+                metrics::gauge!("tideline_speed_checkpoint_seconds", &labels).set(at.0 as f64 / 1e6);
             }
         }
     }
@@ -260,6 +274,19 @@ impl Roster {
             running.task = None;
         }
     }
+}
+
+fn labels(shard: &Shard) -> [(&'static str, String); 2] {
+    [("source", shard.source.clone()), ("partition", shard.partition.to_string())]
+}
+
+/// Takes back what the metrics say of a shard that is not this process's any more: it would be said for ever, beside
+/// what the process says that has it now.
+fn forget(shard: &Shard) {
+    let labels = labels(shard);
+    metrics::gauge!("tideline_speed_lag_records", &labels).set(0.0);
+    metrics::gauge!("tideline_speed_state_bytes", &labels).set(0.0);
+    metrics::gauge!("tideline_speed_stalled", &labels).set(0.0);
 }
 
 async fn ended(task: AbortOnDropHandle<()>) {

@@ -349,6 +349,10 @@ impl Task<'_> {
         metrics::histogram!("tideline_speed_flush_seconds", &labels).record(started.elapsed().as_secs_f64());
         self.context.status.update(|status| status.flushed = progress.position);
         // Written only now, so that the gauge never runs ahead of what can be seen.
+        if let Some(appended) = progress.last_appended {
+            let age = self.context.ports.clock.now().0.saturating_sub(appended.0).max(0);
+            metrics::histogram!("tideline_speed_freshness_seconds", &labels).record(age as f64 / 1e6);
+        }
         if let Some(highest) = progress.highest {
             let watermark = highest.minus(self.context.program.source.lateness);
             metrics::gauge!("tideline_speed_watermark_seconds", &labels).set(watermark.0 as f64 / 1e6);

@@ -14,6 +14,7 @@ use crate::connectors::Connectors;
 use crate::controls::{Runs, Status, Topics};
 use crate::platform::{Platform, Stores};
 use crate::process::Process;
+use crate::web;
 
 /// Runs everything in one process: log, speed layer, batch layer, HTTP API, and the connectors that the configuration has.
 /// What it names no server for is embedded.
@@ -106,6 +107,7 @@ pub fn api_config(config: &Config, scope: Scope) -> ApiConfig {
         scope,
         max_record_bytes: config.serve.max_record_bytes,
         max_body_bytes: config.serve.max_body_bytes,
+        web: web::folder(config.serve.web.as_deref()),
         ..ApiConfig::default()
     }
 }

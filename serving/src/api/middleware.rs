@@ -12,8 +12,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use super::Api;
 use super::problem::{Carried, Problem};
+use super::{Api, page};
 
 /// Paths that are answered also when there is too much to do: they say so.
 const ALWAYS: &[&str] = &["/healthz", "/readyz", "/metrics", "/v1/views/{view}/live"];
@@ -21,7 +21,7 @@ const ALWAYS: &[&str] = &["/healthz", "/readyz", "/metrics", "/v1/views/{view}/l
 /// Puts everything around the routes. The first to see a request is the last named here.
 pub(crate) fn wrap(router: Router<Api>, api: &Api) -> Router<Api> {
     router
-        .fallback(no_path)
+        .fallback(page::page)
         .method_not_allowed_fallback(no_method)
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(CompressionLayer::new())
@@ -29,11 +29,6 @@ pub(crate) fn wrap(router: Router<Api>, api: &Api) -> Router<Api> {
         .layer(from_fn_with_state(api.clone(), bound))
         .layer(from_fn(complete))
         .layer(from_fn(measure))
-}
-
-async fn no_path(request: Request) -> Problem {
-    let detail = format!("there is nothing at `{}`; /openapi.json lists what there is", request.uri().path());
-    Problem::new("unknown-path", detail)
 }
 
 async fn no_method(request: Request) -> Problem {

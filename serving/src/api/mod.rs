@@ -9,6 +9,7 @@ mod health;
 mod live;
 mod middleware;
 mod openapi;
+mod page;
 pub mod ports;
 mod problem;
 mod query;
@@ -21,6 +22,7 @@ mod topics;
 mod views;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,8 @@ pub struct ApiConfig {
     pub compare_wait: Duration,
     /// How long a comparison of the layers may take.
     pub compare_timeout: Duration,
+    /// Folder of the built web page; what is not there is said at `/`.
+    pub web: PathBuf,
 }
 
 impl Default for ApiConfig {
@@ -80,6 +84,7 @@ impl Default for ApiConfig {
             check_timeout: Duration::from_secs(2),
             compare_wait: Duration::from_secs(15),
             compare_timeout: Duration::from_mins(4),
+            web: PathBuf::from("dashboards/web/dist"),
         }
     }
 }

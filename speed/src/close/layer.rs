@@ -17,7 +17,7 @@ use super::begin;
 use super::config::CloseConfig;
 use super::consumer::Consumers;
 use super::context::{Context, Ports};
-use super::status::{Cell, CloseStatus};
+use super::status::{Cell, CloseCondition, CloseStatus};
 use super::task::supervise;
 use crate::SpeedError;
 use crate::context::persist;
@@ -228,7 +228,9 @@ impl Inner {
             Rebalance::Lost(partitions) => {
                 let mut running = self.running.lock();
                 for partition in &partitions {
-                    running.remove(partition);
+                    if let Some(lost) = running.remove(partition) {
+                        lost.status.begin(CloseCondition::Stopped, None);
+                    }
                 }
             }
         }

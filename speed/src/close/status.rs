@@ -82,6 +82,7 @@ impl Cell {
     pub(super) fn begin(&self, condition: CloseCondition, reason: Option<String>) {
         let mut status = self.0.lock();
         (status.condition, status.reason) = (condition, reason);
+        tell(&status);
     }
 
     /// Something is being tried again, or (`None`) works.
@@ -93,5 +94,17 @@ impl Cell {
         if status.condition != CloseCondition::Failed {
             status.reason = reason;
         }
+        tell(&status);
+    }
+}
+
+/// Tells the metrics whether windows close. What has stopped is perhaps another process's now, which speaks for itself.
+fn tell(status: &CloseStatus) {
+    let labels = [("view", status.view.clone()), ("partition", status.partition.to_string())];
+    let stalled = matches!(status.condition, CloseCondition::Paused | CloseCondition::Failed);
+    metrics::gauge!("tideline_close_stalled", &labels).set(f64::from(stalled));
+    if status.condition == CloseCondition::Stopped {
+        metrics::gauge!("tideline_close_lag_records", &labels).set(0.0);
+        metrics::gauge!("tideline_close_state_bytes", &labels).set(0.0);
     }
 }

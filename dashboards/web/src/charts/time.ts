@@ -1,0 +1,134 @@
+/** Charts over event time. */
+
+import { clock, day, moment, number } from "../format";
+import type { BarSeriesOption, ChartOption, LineSeriesOption } from "./echarts";
+import type { Palette } from "./palette";
+
+export interface TimeSeries {
+  name: string;
+  /** Time in milliseconds, and the value. */
+  points: (readonly [number, number | null])[];
+  colour: string;
+  kind: "line" | "area" | "bar" | "dashed";
+  /** 0 is the left axis, 1 the right one. */
+  axis?: 0 | 1;
+  /** Series of the same stack are put on each other. */
+  stack?: string;
+  digits?: number;
+  /** The width of a bar, in milliseconds. */
+  widthMs?: number;
+}
+
+export interface TimeChart {
+  series: TimeSeries[];
+  axes: { name: string; min?: number; max?: number; digits?: number; scale?: boolean }[];
+  /** Where batch ends and speed begins, in milliseconds. */
+  tideline?: number | null;
+}
+
+const FONT = "'IBM Plex Sans Variable', system-ui, sans-serif";
+
+/** What every chart of the page has in common. */
+export function frameOption(palette: Palette): ChartOption {
+  return {
+    animation: false,
+    useUTC: true,
+    textStyle: { fontFamily: FONT, color: palette.quiet },
+    grid: { left: 8, right: 8, top: 34, bottom: 4, containLabel: true },
+    tooltip: {
+      trigger: "axis",
+      confine: true,
+      backgroundColor: palette.panel,
+      borderColor: palette.line,
+      textStyle: { color: palette.ink, fontFamily: FONT, fontSize: 12 },
+      axisPointer: { lineStyle: { color: palette.quiet }, crossStyle: { color: palette.quiet } },
+      transitionDuration: 0,
+    },
+    legend: {
+      top: 0,
+      left: 0,
+      itemWidth: 14,
+      itemHeight: 8,
+      icon: "roundRect",
+      textStyle: { color: palette.quiet, fontSize: 12 },
+      inactiveColor: palette.line,
+    },
+  };
+}
+
+function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
+  const data = series.points.map(([at, value]) => [at, value]);
+  const common = {
+    name: series.name,
+    data,
+    yAxisIndex: series.axis ?? 0,
+    itemStyle: { color: series.colour },
+    emphasis: { disabled: true },
+    tooltip: { valueFormatter: (value: unknown) => number(typeof value === "number" ? value : null, series.digits ?? 0) },
+    ...(series.stack === undefined ? {} : { stack: series.stack }),
+  };
+  if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true };
+  return {
+    ...common,
+    type: "line",
+    // One point alone is no line.
+    showSymbol: data.length < 2,
+    symbolSize: 5,
+    lineStyle: { width: series.stack === undefined ? 1.75 : 0.75, color: series.colour, type: series.kind === "dashed" ? [5, 4] : "solid" },
+    ...(series.kind === "area" ? { areaStyle: { color: series.colour, opacity: series.stack === undefined ? 0.12 : 0.75 } } : {}),
+  };
+}
+
+/** The option of a chart over time. */
+export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
+  const series = chart.series.map(seriesOption);
+  const first = series[0];
+  const times = chart.series.flatMap((each) => [each.points[0]?.[0], each.points.at(-1)?.[0]]).filter((at) => at !== undefined);
+  const [from, to] = [Math.min(...times), Math.max(...times)];
+  const { tideline } = chart;
+  if (first && tideline !== null && tideline !== undefined && tideline > from && tideline < to) {
+    first.markLine = {
+      silent: true,
+      symbol: "none",
+      animation: false,
+      data: [{ xAxis: tideline }],
+      lineStyle: { color: palette.quiet, width: 1, type: [2, 3] },
+      label: { formatter: "tideline", position: "end", align: "right", color: palette.quiet, fontSize: 11, distance: 2 },
+    };
+  }
+  return {
+    ...frameOption(palette),
+    xAxis: {
+      type: "time",
+      axisLine: { lineStyle: { color: palette.line } },
+      axisTick: { lineStyle: { color: palette.line } },
+      axisLabel: { color: palette.quiet, fontSize: 11, hideOverlap: true, formatter: tick },
+      axisPointer: { label: { formatter: ({ value }) => moment(value as number) } },
+    },
+    yAxis: chart.axes.map((axis, place) => ({
+      type: "value",
+      name: axis.name,
+      nameTextStyle: { color: palette.quiet, fontSize: 11, align: place === 0 ? "left" : "right", padding: [0, 0, 0, 0] },
+      nameGap: 8,
+      position: place === 0 ? "left" : "right",
+      scale: axis.scale ?? false,
+      ...(axis.min === undefined ? {} : { min: axis.min }),
+      ...(axis.max === undefined ? {} : { max: axis.max }),
+      splitNumber: 4,
+      axisLabel: { color: palette.quiet, fontSize: 11, formatter: (value: number) => short(value, axis.digits) },
+      splitLine: { show: place === 0, lineStyle: { color: palette.line, opacity: 0.7 } },
+    })),
+    series,
+  };
+}
+
+function short(value: number, digits = 0): string {
+  if (Math.abs(value) >= 10_000) return `${number(value / 1_000, value % 1_000 === 0 ? 0 : 1)} k`;
+  return number(value, digits);
+}
+
+/** A label of the time axis: the day at midnight, else the time of day. */
+function tick(value: number): string {
+  if (value % 86_400_000 === 0) return day(value).slice(5);
+  return clock(value, value % 60_000 !== 0);
+}

@@ -1,0 +1,105 @@
+/** A chart with its title, and the same numbers as a table for whoever prefers or needs them. */
+
+import type { ComponentChildren, JSX } from "preact";
+import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { init, type ChartOption, type EChartsType } from "../charts/echarts";
+import type { Palette } from "../charts/palette";
+import { usePalette } from "./hooks";
+import { DataTable, type TableData } from "./table";
+
+/** Rows of a chart's table at most: it is read, not scanned. */
+const TABLE_ROWS = 200;
+
+interface ChartProps {
+  title: string;
+  /** What it shows, in a sentence, for whoever does not see it. */
+  summary: string;
+  /** What it is drawn from: it is drawn anew when one of these changes. */
+  inputs: readonly unknown[];
+  option(palette: Palette): ChartOption;
+  /** The same numbers. */
+  table(): TableData;
+  height?: number;
+  /** Said instead of the chart, when there is nothing to draw. */
+  empty?: string | null;
+  note?: ComponentChildren;
+  actions?: ComponentChildren;
+}
+
+export function Chart(props: ChartProps): JSX.Element {
+  const [asTable, setAsTable] = useState(false);
+  const palette = usePalette();
+  const option = useMemo(() => props.option(palette), [palette, ...props.inputs]);
+  const title = useId();
+  const height = props.height ?? 240;
+  const nothing = props.empty ?? null;
+  return (
+    <figure class="panel chart" aria-labelledby={title}>
+      <figcaption class="panel-head">
+        <h2 id={title}>{props.title}</h2>
+        {props.note !== undefined && <span class="note">{props.note}</span>}
+        <span class="actions">
+          {props.actions}
+          <button
+            type="button"
+            class="quiet"
+            aria-pressed={asTable}
+            aria-label={`${props.title} as a table`}
+            onClick={() => setAsTable(!asTable)}
+          >
+            {asTable ? "Chart" : "Table"}
+          </button>
+        </span>
+      </figcaption>
+      {nothing !== null ? (
+        <p class="nothing" style={{ minHeight: `${height}px` }}>
+          {nothing}
+        </p>
+      ) : asTable ? (
+        <ChartTable title={props.title} table={props.table} height={height} />
+      ) : (
+        <Canvas option={option} summary={props.summary} height={height} />
+      )}
+    </figure>
+  );
+}
+
+function ChartTable({ title, table, height }: { title: string; table(): TableData; height: number }): JSX.Element {
+  const { columns, rows } = table();
+  return (
+    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="region" aria-label={`${title}, table`}>
+      <DataTable caption={title} columns={columns} rows={rows.slice(0, TABLE_ROWS)} />
+      {rows.length > TABLE_ROWS && <p class="note">The first {TABLE_ROWS} of {rows.length} rows.</p>}
+    </div>
+  );
+}
+
+/** The picture alone. It is painted in the animation frame that changed it. */
+function Canvas({ option, summary, height }: { option: ChartOption; summary: string; height: number }): JSX.Element {
+  const place = useRef<HTMLDivElement>(null);
+  const chart = useRef<EChartsType | null>(null);
+
+  useLayoutEffect(() => {
+    const element = place.current;
+    if (!element) return undefined;
+    const made = init(element, null, { renderer: "canvas" });
+    chart.current = made;
+    const resized = new ResizeObserver(() => made.resize());
+    resized.observe(element);
+    return () => {
+      resized.disconnect();
+      made.dispose();
+      chart.current = null;
+    };
+  }, []);
+
+  useLayoutEffect(() => {
+    const made = chart.current;
+    if (!made) return;
+    made.setOption(option, { replaceMerge: ["series", "xAxis", "yAxis"] });
+    // At once: the chart's own loop would paint one frame later.
+    made.getZr().flush();
+  }, [option]);
+
+  return <div ref={place} class="canvas" style={{ height: `${height}px` }} role="img" aria-label={summary} />;
+}

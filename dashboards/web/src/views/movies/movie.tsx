@@ -1,0 +1,182 @@
+/** One movie: its score over time, and beside it what was predicted. */
+
+import type { JSX } from "preact";
+import { useMemo, useState } from "preact/hooks";
+import { withQuery } from "../../api/client";
+import { keyOf, numberOf, type Json, type LookupAnswer } from "../../api/types";
+import { timeOption } from "../../charts/time";
+import { count, moment, number, signed } from "../../format";
+import { keyText } from "../../live/store";
+import { Chart } from "../../ui/chart";
+import { usePage } from "../../ui/context";
+import { useFetched, useHistory, useHub, useView } from "../../ui/hooks";
+import { Fact, Facts, Panel } from "../../ui/panel";
+import { SpanChoice, USUAL_SPAN_MS } from "../../ui/spans";
+import { learnersOf, predictionsOf, type Learner, type Prediction } from "./predictions";
+
+export function Movie({ title, view }: { title: string; view: string }): JSX.Element {
+  const { catalog } = usePage();
+  const [spanMs, setSpan] = useState(USUAL_SPAN_MS);
+  const key = useMemo(() => ({ movie_title: title }), [title]);
+  const { history, version, tideline, loaded, failed } = useHistory({
+    view,
+    key,
+    columns: ["trend_score", "mentions_count"],
+    spanMs,
+  });
+  const points = history.points(keyText(key));
+  const windows = useView(view).windows;
+  const lookup = catalog.lookups.get("predictions");
+  // Two records of each window and version: one when it is predicted, one when it is settled.
+  const limit = Math.min(lookup?.limit ?? 0, Math.ceil((4 * spanMs) / 60_000) + 8);
+  const path = lookup ? withQuery("/v1/lookups/predictions", { key: title, limit }) : null;
+  const { data } = useFetched<LookupAnswer>(path, { everyMs: 15_000, tick: windows });
+  const predictions = useMemo(() => predictionsOf(data?.rows ?? []), [data]);
+  const versions = useMemo(() => [...new Set(predictions.map((each) => each.model))].sort(), [predictions]);
+  const from = points[0]?.at ?? -Infinity;
+  const next = predictions.findLast((each) => each.actual === null);
+
+  return (
+    <>
+      <Chart
+        title={title}
+        note={next ? `next window: ${number(next.predicted, 1)} predicted` : undefined}
+        summary={`Trend score of ${title} over time: ${points.length} windows, the newest ${number(points.at(-1)?.values.trend_score, 1)}; ${predictions.length} predictions beside them.`}
+        height={262}
+        actions={<SpanChoice chosen={spanMs} choose={setSpan} />}
+        inputs={[version, tideline, predictions, spanMs]}
+        empty={points.length > 0 ? null : (failed ?? (loaded ? "This movie has no window in this time." : "Loading…"))}
+        option={(palette) =>
+          timeOption(palette, {
+            tideline,
+            axes: [{ name: "" }],
+            series: [
+              {
+                name: "score",
+                kind: "area",
+                colour: palette.batch,
+                digits: 1,
+                points: points.map((point) => [point.at, point.values.trend_score ?? null] as const),
+              },
+              ...versions.map((model, at) => ({
+                name: versions.length === 1 ? "predicted" : `predicted by ${model}`,
+                kind: "dashed" as const,
+                colour: at === 0 ? palette.speed : (palette.series[2 + at] ?? palette.speed),
+                digits: 1,
+                points: predictions.filter((each) => each.model === model && each.at >= from).map((each) => [each.at, each.predicted] as const),
+              })),
+            ],
+          })
+        }
+        table={() => {
+          const predicted = new Map(predictions.map((each) => [each.at, each]));
+          const times = [...new Set([...points.map((point) => point.at), ...predicted.keys()])].sort((a, b) => b - a);
+          const scores = new Map(points.map((point) => [point.at, point.values.trend_score ?? null]));
+          return {
+            columns: [{ name: "Window" }, { name: "Score", numeric: true }, { name: "Predicted", numeric: true }, { name: "Error", numeric: true }],
+            rows: times.map((at) => ({
+              id: `${at}`,
+              cells: [
+                moment(at),
+                number(scores.get(at), 1),
+                number(predicted.get(at)?.predicted, 1),
+                signed(predicted.get(at)?.error, 1),
+              ],
+            })),
+          };
+        }}
+      />
+      <Models predictions={predictions} view={view} lookup={lookup !== undefined} />
+    </>
+  );
+}
+
+/** How good the predictions are: of each version over all movies, and of this movie. */
+function Models({ predictions, view, lookup }: { predictions: Prediction[]; view: string; lookup: boolean }): JSX.Element {
+  const live = useHub((hub) => hub.state.kind);
+  const { data, failed } = useFetched<Json>(!lookup || live === "down" ? null : "/v1/predictions", { everyMs: 15_000 });
+  const learners: Learner[] = useMemo(() => learnersOf(data, view), [data, view]);
+  const quality = useView("prediction_quality");
+  const hour = useMemo(
+    () => new Map([...quality.rows.values()].map((row) => [keyOf(row, "model_version"), numberOf(row, "mean_absolute_error")])),
+    [quality],
+  );
+  const settled = predictions.filter((each) => each.error !== null);
+  const versions = [...new Set(settled.map((each) => each.model))].sort();
+  const drift = learners.find((learner) => learner.hasDrift);
+  return (
+    <Panel
+      title="Prediction against actual"
+      note={drift ? <a href={`/v1/predictions/${encodeURIComponent(drift.name)}/drift?format=html`}>drift report</a> : undefined}
+    >
+      {!lookup ? (
+        <p class="nothing">This server makes no predictions: its definition has none.</p>
+      ) : (
+        <>
+          <Facts>
+            {versions.map((version) => (
+              <Fact key={version} name={`Mean error here, ${version}`} value={number(meanError(settled, version), 2)} />
+            ))}
+            {learners.flatMap((learner) =>
+              learner.models.map((model) => (
+                <Fact
+                  key={`${learner.name} ${model.version}`}
+                  name={`All movies, ${model.version}`}
+                  value={number(model.mae, 2)}
+                  note={[
+                    `RMSE ${number(model.rmse, 2)}`,
+                    ...(model.r2 === null ? [] : [`R² ${number(model.r2, 3)}`]),
+                    ...(hour.has(model.version) ? [`this hour ${number(hour.get(model.version), 2)}`] : []),
+                    `${count(model.evaluated)} settled`,
+                  ].join(" · ")}
+                />
+              )),
+            )}
+          </Facts>
+          {learners.map((learner) => learner.refused !== null && <p key={learner.name} class="note warning">{learner.refused}</p>)}
+          {learners.length === 0 && failed !== null && failed.status !== 404 && <p class="note">{failed.message}</p>}
+          {settled.length === 0 ? <p class="nothing">No prediction for this movie has been settled yet.</p> : <Recent settled={settled} />}
+        </>
+      )}
+    </Panel>
+  );
+}
+
+/** How far off a version is on average. */
+function meanError(settled: readonly Prediction[], version: string): number | null {
+  const errors = settled.filter((each) => each.model === version).map((each) => Math.abs(each.error ?? 0));
+  return errors.length === 0 ? null : errors.reduce((sum, error) => sum + error, 0) / errors.length;
+}
+
+function Recent({ settled }: { settled: Prediction[] }): JSX.Element {
+  return (
+    <div class="scroll" style={{ maxHeight: "170px" }} tabIndex={0} role="region" aria-label="Settled predictions">
+      <table>
+        <caption class="unseen">Newest settled predictions of this movie</caption>
+        <thead>
+          <tr>
+            <th scope="col">Window</th>
+            <th scope="col" class="numeric">Actual</th>
+            <th scope="col" class="numeric">Predicted</th>
+            <th scope="col" class="numeric">Error</th>
+            <th scope="col">Model</th>
+          </tr>
+        </thead>
+        <tbody>
+          {settled
+            .slice(-8)
+            .reverse()
+            .map((each) => (
+              <tr key={`${each.at} ${each.model}`}>
+                <td>{moment(each.at)}</td>
+                <td class="numeric">{number(each.actual, 1)}</td>
+                <td class="numeric">{number(each.predicted, 1)}</td>
+                <td class="numeric">{signed(each.error, 1)}</td>
+                <td>{each.model}</td>
+              </tr>
+            ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

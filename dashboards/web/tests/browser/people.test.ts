@@ -1,0 +1,144 @@
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { launch } from "./chromium";
+import { Site } from "./site";
+
+let browser: Browser;
+let site: Site | undefined;
+
+beforeAll(async () => {
+  browser = await launch();
+});
+
+afterAll(async () => {
+  await browser.close();
+});
+
+afterEach(async () => {
+  const errors = site?.errors ?? [];
+  await site?.close();
+  site = undefined;
+  expect(errors, "the console").toEqual([]);
+});
+
+/** What has the focus, and whether it can be seen that it has. */
+async function focused(site: Site): Promise<{ name: string; seen: boolean }> {
+  return site.page.evaluate(() => {
+    const element = document.activeElement;
+    const style = element && getComputedStyle(element);
+    const name = element?.getAttribute("aria-label") ?? (element?.textContent ?? "").trim().slice(0, 60);
+    return { name, seen: style !== null && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+  });
+}
+
+describe("by keyboard", () => {
+  it("the content is one step away, and the focus is always to be seen", async () => {
+    site = await Site.open(browser, "#/movies");
+    const { page } = site;
+    await site.sees("Dune: Part Two", "main");
+    await page.keyboard.press("Tab");
+    expect(await focused(site)).toEqual({ name: "Skip to the content", seen: true });
+    expect(await page.locator(".skip").boundingBox()).toMatchObject({ y: 8 });
+    await page.keyboard.press("Enter");
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("main");
+    // The route is still the same.
+    expect(new URL(page.url()).hash).toBe("#/movies");
+    const passed: { name: string; seen: boolean }[] = [];
+    for (let n = 0; n < 12; n += 1) {
+      await page.keyboard.press("Tab");
+      passed.push(await focused(site));
+    }
+    expect(passed.filter((each) => !each.seen)).toEqual([]);
+    expect(passed.map((each) => each.name)).toEqual(expect.arrayContaining(["Trending now", "Movie", "Score"]));
+  });
+
+  it("the views are links, and the one that is open says so", async () => {
+    site = await Site.open(browser, "#/movies");
+    const { page } = site;
+    await site.sees("Dune: Part Two", "main");
+    await page.getByRole("link", { name: "Symbols", exact: true }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { level: 1, name: "Symbols" }).waitFor();
+    expect(await page.getByRole("link", { name: "Symbols", exact: true }).getAttribute("aria-current")).toBe("page");
+    expect(await page.title()).toBe("Symbols · Tideline");
+    await page.goBack();
+    await page.getByRole("heading", { level: 1, name: "Movies" }).waitFor();
+  });
+
+  it("a movie is chosen, and the address remembers it", async () => {
+    site = await Site.open(browser, "#/movies");
+    const { page } = site;
+    await page.getByRole("button", { name: "Civil War" }).focus();
+    await page.keyboard.press("Space");
+    await page.getByRole("figure", { name: "Civil War" }).waitFor();
+    expect(await page.getByRole("button", { name: "Civil War" }).getAttribute("aria-pressed")).toBe("true");
+    await page.reload();
+    await page.getByRole("figure", { name: "Civil War" }).locator("canvas").waitFor();
+  });
+
+  it("tabs move by arrows, Home and End, and only one is in the order of Tab", async () => {
+    site = await Site.open(browser, "#/viewing");
+    const { page } = site;
+    const chosen = (): Promise<string> => page.locator("[role=tab][aria-selected=true]").innerText();
+    await page.getByRole("tab", { name: "Overview" }).focus();
+    for (const [key, name] of [["ArrowRight", "Real time"], ["ArrowRight", "Batch"], ["ArrowRight", "Overview"], ["ArrowLeft", "Batch"], ["Home", "Overview"], ["End", "Batch"]] as const) {
+      await page.keyboard.press(key);
+      await expect.poll(chosen).toBe(name);
+      expect((await focused(site)).name).toBe(name);
+    }
+    expect(await page.locator("[role=tab][tabindex='0']").count()).toBe(1);
+    const panel = page.getByRole("tabpanel", { name: "Batch" });
+    await panel.waitFor();
+    await page.keyboard.press("Tab");
+    expect(await panel.evaluate((element) => element === document.activeElement)).toBe(true);
+  });
+
+  it("a table is sorted, and a reader is told how", async () => {
+    site = await Site.open(browser, "#/symbols");
+    const { page } = site;
+    const table = page.getByRole("table", { name: "Symbols by mentions in the newest window" });
+    const first = (): Promise<string> => table.locator("tbody tr").first().locator("th").innerText();
+    await table.getByRole("button", { name: "Price" }).focus();
+    await page.keyboard.press("Enter");
+    await expect.poll(first).toBe("GOOG");
+    expect(await table.getByRole("columnheader", { name: "Price" }).getAttribute("aria-sort")).toBe("descending");
+    await page.keyboard.press("Enter");
+    await expect.poll(first).toBe("F");
+    await page.keyboard.press("Enter");
+    await expect.poll(() => table.locator("[aria-sort]").count()).toBe(0);
+  });
+});
+
+describe("the theme", () => {
+  const ground = (site: Site): Promise<string> => site.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const LIGHT = "rgb(243, 245, 242)";
+  const DARK = "rgb(11, 21, 24)";
+
+  it("is the system's, until another is chosen, which is remembered", async () => {
+    site = await Site.open(browser, "#/movies", { context: { colorScheme: "dark" } });
+    const { page } = site;
+    await site.sees("Dune: Part Two", "main");
+    expect(await ground(site)).toBe(DARK);
+    await page.getByRole("button", { name: "Switch to light" }).click();
+    expect(await ground(site)).toBe(LIGHT);
+    await page.reload();
+    await site.sees("Dune: Part Two", "main");
+    expect(await ground(site)).toBe(LIGHT);
+    // Back to the system's own: it is followed again.
+    await page.getByRole("button", { name: "Switch to dark" }).click();
+    await page.emulateMedia({ colorScheme: "light" });
+    await expect.poll(() => ground(site as Site)).toBe(LIGHT);
+  });
+
+  it("is in the charts, too", async () => {
+    site = await Site.open(browser, "#/symbols");
+    const { page } = site;
+    const canvas = page.locator(".canvas canvas").first();
+    await canvas.waitFor();
+    const picture = (): Promise<string> => canvas.evaluate((element: HTMLCanvasElement) => element.toDataURL());
+    await page.evaluate(() => document.fonts.ready.then(() => undefined));
+    const light = await picture();
+    await page.getByRole("button", { name: "Switch to dark" }).click();
+    await expect.poll(picture).not.toBe(light);
+  });
+});

@@ -1,0 +1,211 @@
+import { describe, expect, it } from "vitest";
+import { messageOf, request, RequestFailed, withQuery } from "../../src/api/client";
+import { countsOf, numberOf, textOf } from "../../src/api/types";
+import { timeOption } from "../../src/charts/time";
+import type { Palette } from "../../src/charts/palette";
+import { hrefOf, parseRoute } from "../../src/route";
+import { remember, remembered, type Memory } from "../../src/theme";
+import { gaugePoint } from "../../src/ui/gauge";
+import { compareCells } from "../../src/ui/table";
+import { tabAfter } from "../../src/ui/tabs";
+import { newest } from "../../src/views/customers/messages";
+import { learnersOf, predictionsOf } from "../../src/views/movies/predictions";
+import { heightOf, piersOf } from "../../src/views/platform/tide";
+import { policyOfServer } from "../mock/policy";
+
+describe("addresses", () => {
+  it("say what they were made of", () => {
+    for (const item of [null, "TSLA", "Dune: Part Two / 100 % #1", "Æon"]) {
+      expect(parseRoute(hrefOf("movies", item))).toEqual({ view: "movies", item });
+    }
+    expect(parseRoute("#/viewing/batch")).toEqual({ view: "viewing", item: "batch" });
+  });
+
+  it("that are none lead nowhere, and a damaged item is none", () => {
+    for (const hash of ["", "#", "#/", "#/nothing", "#/constructor"]) expect(parseRoute(hash)).toBeNull();
+    expect(parseRoute("#/symbols/%E0%A4%A")).toEqual({ view: "symbols", item: null });
+  });
+});
+
+describe("the theme", () => {
+  const memory = (): Memory & { values: Map<string, string> } => {
+    const values = new Map<string, string>();
+    return {
+      values,
+      getItem: (key) => values.get(key) ?? null,
+      setItem: (key, value) => void values.set(key, value),
+      removeItem: (key) => void values.delete(key),
+    };
+  };
+
+  it("is remembered when it is another than the system's, and forgotten when it is the same", () => {
+    const kept = memory();
+    remember(kept, "dark", "light");
+    expect(remembered(kept)).toBe("dark");
+    remember(kept, "light", "light");
+    expect(kept.values.size).toBe(0);
+    kept.values.set("tideline.theme", "purple");
+    expect(remembered(kept)).toBeNull();
+  });
+
+  it("does without a memory, also one that refuses", () => {
+    const refuses = { getItem: () => { throw new Error("no"); }, setItem: () => { throw new Error("no"); }, removeItem: () => undefined };
+    expect(remembered(refuses)).toBeNull();
+    expect(() => remember(refuses, "dark", "light")).not.toThrow();
+    expect(remembered(null)).toBeNull();
+  });
+});
+
+describe("requests", () => {
+  const answering = (status: number, body: string): typeof fetch => (async () => new Response(body, { status })) as unknown as typeof fetch;
+
+  it("give what was answered", async () => {
+    await expect(request("/v1/views", { fetch: answering(200, '{"views":[]}') })).resolves.toEqual({ views: [] });
+    await expect(request("/readyz", { fetch: answering(503, '{"ready":false,"checks":[]}') })).resolves.toEqual({ ready: false, checks: [] });
+  });
+
+  it("fail with what the problem says", async () => {
+    const problem = '{"type":"urn:tideline:problem:not-published","title":"Not published yet","status":404,"detail":"by the next run"}';
+    const failed = await request("/v1/reports/x", { fetch: answering(404, problem) }).catch((error: unknown) => error);
+    expect(failed).toMatchObject({ kind: "not-published", message: "by the next run", status: 404, unreachable: false });
+  });
+
+  it("fail as unreachable without a server, or with one that cannot reach it", async () => {
+    const refused = (async () => Promise.reject(new TypeError("fetch failed"))) as unknown as typeof fetch;
+    expect(await request("/v1/views", { fetch: refused }).catch((error: unknown) => error)).toMatchObject({ kind: "unreachable", unreachable: true });
+    expect(await request("/v1/views", { fetch: answering(502, "<html>") }).catch((error: unknown) => error)).toMatchObject({ kind: "unreadable", unreachable: true });
+    expect(messageOf(new RequestFailed("x", "said", 1))).toBe("said");
+  });
+
+  it("that are aborted are not a failure of the server", async () => {
+    const control = new AbortController();
+    control.abort();
+    const waits = (async (_: string, init: RequestInit) => { init.signal?.throwIfAborted(); }) as unknown as typeof fetch;
+    await expect(request("/v1/views", { fetch: waits, signal: control.signal })).rejects.not.toBeInstanceOf(RequestFailed);
+  });
+
+  it("carry the parameters that are given", () => {
+    expect(withQuery("/v1/x", { a: "1 & 2", b: null, c: undefined, d: 0 })).toBe("/v1/x?a=1+%26+2&d=0");
+    expect(withQuery("/v1/x", {})).toBe("/v1/x");
+  });
+});
+
+describe("columns", () => {
+  it("are what they are expected to be, or nothing", () => {
+    const row = { n: 1.5, text: "x", map: { a: 1, b: "no" }, list: [1], nan: NaN };
+    expect([numberOf(row, "n"), numberOf(row, "text"), numberOf(row, "nan"), numberOf(undefined, "n")]).toEqual([1.5, null, null, null]);
+    expect([textOf(row, "text"), textOf(row, "n"), textOf(row, "map"), textOf(row, "none")]).toEqual(["x", "1.5", "", ""]);
+    expect([countsOf(row, "map"), countsOf(row, "list"), countsOf(row, "none")]).toEqual([{ a: 1 }, {}, {}]);
+  });
+});
+
+describe("tables", () => {
+  it("sort numbers by size, texts by letters, and nothing last both ways", () => {
+    const cells = [{ show: "b", by: 10 }, { show: "a", by: 9 }, { show: null, by: null }];
+    const sorted = (descending: boolean) => [...cells].sort((a, b) => compareCells(a, b, descending)).map((cell) => cell.by);
+    expect(sorted(false)).toEqual([9, 10, null]);
+    expect(sorted(true)).toEqual([10, 9, null]);
+    expect(compareCells("a", "b", false)).toBeLessThan(0);
+  });
+});
+
+describe("tabs", () => {
+  it("are moved between by arrows, around the ends", () => {
+    expect([tabAfter("ArrowRight", 2, 3), tabAfter("ArrowLeft", 0, 3), tabAfter("Home", 2, 3), tabAfter("End", 0, 3), tabAfter("x", 0, 3)]).toEqual([0, 2, 0, 2, null]);
+  });
+});
+
+describe("the gauge", () => {
+  it("goes from the left over the top to the right, and not beyond", () => {
+    expect(gaugePoint(-1, 50)[0]).toBeCloseTo(60);
+    expect(gaugePoint(0, 50)[1]).toBeCloseTo(54);
+    expect(gaugePoint(1, 50)[0]).toBeCloseTo(160);
+    expect(gaugePoint(7, 50)).toEqual(gaugePoint(1, 50));
+  });
+});
+
+describe("predictions", () => {
+  const row = (timestamp: string, actual: number | null, version = "v1") => ({
+    timestamp, movie_title: "Dune", actual_trend_score: actual, predicted_trend_score: 10, prediction_error: actual === null ? null : actual - 10, model_version: version, status: "",
+  });
+
+  it("are in order, one per window and model, settled where they are settled", () => {
+    const rows = [row("2024-05-06T20:01:00Z", null), row("2024-05-06T20:00:00Z", 12), row("2024-05-06T20:00:00Z", null), row("2024-05-06T20:00:00Z", null, "v2"), row("never", 1)];
+    for (const each of [rows, [...rows].reverse()]) {
+      expect(predictionsOf(each).map((p) => [new Date(p.at).toISOString().slice(11, 16), p.model, p.actual, p.error])).toEqual([
+        ["20:00", "v1", 12, 2], ["20:00", "v2", null, null], ["20:01", "v1", null, null],
+      ]);
+    }
+  });
+
+  it("have models with their figures, and a reason when there are none", () => {
+    const model = { version: "v1", features: [], predictions: 12, evaluated: 9, mae: 1, rmse: 2, r2: null };
+    const answer = {
+      predictions: [
+        { name: "other", view: "another", models: [model], partitions: [] },
+        { name: "p", view: "v", models: [model], partitions: [{ drift: [], refused: null }, { drift: ["2024-05-06T19"], refused: "its features have changed" }] },
+      ],
+    };
+    expect(learnersOf(answer, "v")).toEqual([
+      { name: "p", models: [{ version: "v1", mae: 1, rmse: 2, r2: null, evaluated: 9 }], hasDrift: true, refused: "its features have changed" },
+    ]);
+    for (const nothing of [null, [], {}, { predictions: [{}] }, { predictions: 3 }]) expect(learnersOf(nothing, "v")).toEqual([]);
+  });
+});
+
+describe("messages", () => {
+  it("are shown once each, the live ones first", () => {
+    const live = [{ id: "3" }, { id: "2" }];
+    expect(newest(live, [{ id: "2" }, { id: "1" }, { text: "no id" }]).map((message) => message.id)).toEqual(["3", "2", "1"]);
+    expect(newest(Array.from({ length: 99 }, (_, n) => ({ id: `${n}` })), []).length).toBe(60);
+  });
+});
+
+describe("the tideline", () => {
+  it("is as high as speed is ahead", () => {
+    expect([heightOf(-5), heightOf(0), heightOf(7 * 86_400_000), heightOf(1e15)]).toEqual([0, 0, 1, 1]);
+    expect(heightOf(60_000)).toBeGreaterThan(heightOf(10_000));
+  });
+
+  it("has a pier for each view", () => {
+    const status = {
+      views: {
+        a: { through: "2014-01-02T09:30:00Z", newest_pane: "2014-01-02T09:34:00Z" },
+        b: { through: null, newest_pane: "2014-01-02T09:34:00Z" },
+        c: { through: "2014-01-02T09:30:00Z", newest_pane: "2014-01-02T09:20:00Z" },
+        d: { through: null, newest_pane: null },
+      },
+    };
+    const info = { pane: "1m" };
+    const views = new Map(["a", "b", "c", "d"].map((name) => [name, info]));
+    const piers = piersOf(status as never, views as never);
+    expect(piers.map((pier) => [pier.view, pier.aheadMs, pier.above > 0])).toEqual([["a", 300_000, true], ["b", null, true], ["c", 0, false], ["d", null, false]]);
+  });
+});
+
+describe("charts over time", () => {
+  const palette: Palette = { ink: "#000", quiet: "#000", line: "#000", panel: "#000", batch: "#000", speed: "#000", positive: "#000", neutral: "#000", negative: "#000", series: [], emotions: {} };
+  const series = [{ name: "n", kind: "line" as const, colour: "#000", points: [[0, 1], [100, 2]] as [number, number][] }];
+  const lineOf = (tideline: number | null): unknown => {
+    const option = timeOption(palette, { series, axes: [{ name: "n" }], tideline });
+    return (option.series as { markLine?: { data: unknown } }[])[0]?.markLine?.data;
+  };
+
+  it("show the tideline where it is in the picture", () => {
+    expect(lineOf(50)).toEqual([{ xAxis: 50 }]);
+    for (const outside of [-1, 0, 100, 101, null]) expect(lineOf(outside)).toBeUndefined();
+  });
+
+  it("are in UTC, and do not move by themselves", () => {
+    expect(timeOption(palette, { series: [], axes: [] })).toMatchObject({ useUTC: true, animation: false });
+  });
+});
+
+describe("the policy of the server", () => {
+  it("lets the page load its own files, and nothing else", async () => {
+    const policy = await policyOfServer();
+    expect(policy).toMatch(/^default-src 'none'; script-src 'self'; /);
+    expect(policy).toContain("frame-ancestors 'none'");
+    expect(policy).not.toMatch(/https?:|unsafe-eval|\\/);
+  });
+});

@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { AlertLog, ALERTS_KEPT } from "../../src/live/alerts";
+import type { AlertRecord, Frame, ViewFrame } from "../../src/live/frames";
+import { LiveStore, MESSAGES_KEPT, keyText } from "../../src/live/store";
+
+const START = "2014-01-02T09:30:00Z";
+const NEXT = "2014-01-02T09:31:00Z";
+
+function metrics(start: string, rows: Record<string, number>, initial = false): Frame {
+  const view: ViewFrame = {
+    window_start: start,
+    window_end: start,
+    rows: Object.entries(rows).map(([symbol, n]) => ({ key: { symbol }, n })),
+    freshness_ms: 5,
+    partial: false,
+  };
+  return { event: "metrics", initial, views: { v: view } };
+}
+
+const counts = (store: LiveStore): unknown[] => [...store.view("v").rows.values()].map((row) => [row.key.symbol, row.n]);
+
+describe("the store", () => {
+  it("puts changed rows beside those that stay", () => {
+    const store = new LiveStore();
+    store.apply(metrics(START, { A: 1, B: 2 }, true));
+    store.apply(metrics(START, { B: 3, C: 1 }));
+    expect(counts(store)).toEqual([["A", 1], ["B", 3], ["C", 1]]);
+  });
+
+  it("begins a new window empty, and one that was sent anew too", () => {
+    const store = new LiveStore();
+    store.apply(metrics(START, { A: 1, B: 2 }, true));
+    store.apply(metrics(NEXT, { B: 1 }));
+    expect(counts(store)).toEqual([["B", 1]]);
+    expect(store.view("v").windows).toBe(2);
+    store.apply(metrics(NEXT, { C: 1 }, true));
+    expect(counts(store)).toEqual([["C", 1]]);
+    expect(store.generation).toBe(2);
+  });
+
+  it("gives the same object until a view changes", () => {
+    const store = new LiveStore();
+    store.apply(metrics(START, { A: 1 }, true));
+    const before = store.view("v");
+    store.apply({ event: "messages", output: "o", messages: [], skipped: 0 });
+    expect(store.view("v")).toBe(before);
+    store.apply(metrics(START, { A: 1 }));
+    expect(store.view("v")).not.toBe(before);
+    expect(store.view("other").rows.size).toBe(0);
+  });
+
+  it("keeps the newest messages, the newest first, and counts what was skipped", () => {
+    const store = new LiveStore();
+    const say = (ids: number[], skipped = 0): null => {
+      store.apply({ event: "messages", output: "o", messages: ids.map((id) => ({ id })), skipped });
+      return null;
+    };
+    say([1, 2]);
+    say([3], 5);
+    expect(store.messages("o").map((message) => message.record.id)).toEqual([3, 2, 1]);
+    expect(store.skipped).toBe(5);
+    say(Array.from({ length: 200 }, (_, n) => n));
+    expect(store.messages("o").length).toBe(MESSAGES_KEPT);
+    expect(store.messages("o")[0]?.record.id).toBe(199);
+    expect(store.messages("other")).toEqual([]);
+  });
+
+  it("remembers a problem until metrics come again", () => {
+    const store = new LiveStore();
+    store.apply({ event: "problem", title: "Not available now", detail: "" });
+    expect(store.problem).toBe("Not available now");
+    store.apply(metrics(START, {}));
+    expect(store.problem).toBeNull();
+  });
+
+  it("tells keys apart", () => {
+    expect(keyText({ a: "1" })).not.toBe(keyText({ a: 1 }));
+    expect(keyText({ a: "x", b: "y" })).not.toBe(keyText({ a: 'x","y' }));
+    expect(keyText({ a: null })).not.toBe(keyText({ a: "null" }));
+  });
+});
+
+describe("alerts", () => {
+  const alert = (id: string, name = "crash"): AlertRecord => ({
+    id, alert: name, view: "v", on: "closed", key: {}, window_start: "", window_end: "", columns: {}, previous: null, fired_at: "",
+  });
+
+  it("are listed once each, by name, the newest first, and not without end", () => {
+    const log = new AlertLog();
+    expect([log.add(alert("1")), log.add(alert("2", "churn")), log.add(alert("1")), log.add(alert("3"))]).toEqual([true, true, false, true]);
+    expect(log.of("crash").map((each) => each.id)).toEqual(["3", "1"]);
+    expect(log.version).toBe(3);
+    // Those that the server remembers go where they belong.
+    log.addAll([alert("1"), { ...alert("0"), fired_at: "2014" }, { ...alert("9"), fired_at: "2026" }]);
+    expect(log.of("crash").map((each) => each.id)).toEqual(["9", "0", "3", "1"]);
+    for (let n = 0; n < 2 * ALERTS_KEPT; n += 1) log.add(alert(`n${n}`));
+    expect(log.all.length).toBe(ALERTS_KEPT);
+  });
+});
