@@ -10,6 +10,7 @@ mod live;
 mod middleware;
 mod openapi;
 pub mod ports;
+mod predictions;
 mod problem;
 mod query;
 mod reports;
