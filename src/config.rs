@@ -30,6 +30,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// The serving layer.
     pub serve: ServeConfig,
+    /// The tracker of experiments.
+    pub tracking: TrackingConfig,
     /// Connectors by name.
     pub connectors: BTreeMap<String, ConnectorConfig>,
 }
@@ -272,6 +274,87 @@ impl Default for ServeConfig {
     }
 }
 
+/// `[tracking]`
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrackingConfig {
+    /// Which tracker of experiments is told how models are doing; none when absent.
+    pub kind: Option<TrackingKind>,
+    /// `MLflow`: address of the server.
+    pub url: String,
+    /// The experiment.
+    pub experiment: String,
+    /// `MLflow`: user; none when absent.
+    pub user: Option<String>,
+    /// `MLflow`: the user's password.
+    pub password: Option<String>,
+    /// `MLflow`: bearer token, instead of user and password.
+    pub token: Option<String>,
+    /// Compared predictions of a version from one entry to the next.
+    pub every: u64,
+    /// How long one attempt of a request may take.
+    #[serde(deserialize_with = "span")]
+    pub timeout: Span,
+}
+
+impl Default for TrackingConfig {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            url: "http://127.0.0.1:5000".to_owned(),
+            experiment: "tideline".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            every: 100,
+            timeout: Span::from_secs(10),
+        }
+    }
+}
+
+// By hand: password and token are never printed.
+impl std::fmt::Debug for TrackingConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrackingConfig")
+            .field("kind", &self.kind)
+            .field("url", &self.url)
+            .field("experiment", &self.experiment)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TrackingConfig {
+    fn check(&self) -> Result<(), String> {
+        if self.experiment.trim().is_empty() {
+            return Err("tracking.experiment must not be empty".to_owned());
+        }
+        // An empty one is none: it comes from a variable that is not set.
+        let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        if set(&self.user) != set(&self.password) {
+            return Err("tracking.user and tracking.password belong together".to_owned());
+        }
+        if set(&self.user) && set(&self.token) {
+            return Err("tracking.token is instead of tracking.user and tracking.password".to_owned());
+        }
+        if !(1..=1_000_000).contains(&self.every) {
+            return Err("tracking.every must be from 1 to 1000000".to_owned());
+        }
+        if self.timeout < Span::from_millis(100) || self.timeout > Span::from_secs(120) {
+            return Err("tracking.timeout must be between 100 ms and 2 min".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Kinds of trackers of experiments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackingKind {
+    /// `MLflow`.
+    Mlflow,
+}
+
 /// How the address of a lake in an object store begins.
 const S3: &str = "s3://";
 /// File that is read when none is named.
@@ -393,6 +476,7 @@ impl Config {
         self.speed.check().map_err(|error| error.to_string())?;
         self.close.check().map_err(|error| error.to_string())?;
         self.batch.check().map_err(|error| error.to_string())?;
+        self.tracking.check()?;
         for (name, connector) in &self.connectors {
             // It is a folder in the lake, and part of an environment variable.
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -544,7 +628,7 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         let text = "[lake]\nurl = \"s3://b\"\naccess_key = \"hush\"\nsecret_key = \"hush\"\n[views]\npassword = \"hush\"\n\
-                    [analytics]\npassword = \"hush\"\n[log]\nproperties = { \"sasl.password\" = \"hush\" }";
+                    [analytics]\npassword = \"hush\"\n[tracking]\nuser = \"u\"\npassword = \"hush\"\n[log]\nproperties = { \"sasl.password\" = \"hush\" }";
         let config = parse(text, &[]).unwrap();
         assert!(!format!("{config:?}").contains("hush"));
     }
@@ -567,5 +651,10 @@ mod tests {
         wrong("[lake]\nurl = \"gs://x\"", &[], "lake.url");
         wrong("[lake]\naccess_key = \"x\"", &[], "lake.secret_key");
         wrong("[views]\nkeyspace = \"a-b\"", &[], "views.keyspace");
+        wrong("[tracking]\nkind = \"wandb\"", &[], "unknown variant `wandb`, expected `mlflow`");
+        wrong("[tracking]\nevery = 0", &[], "tracking.every");
+        wrong("[tracking]\nuser = \"u\"", &[], "tracking.password");
+        wrong("[tracking]\nuser = \"u\"\npassword = \"p\"\ntoken = \"t\"", &[], "tracking.token");
+        wrong("[tracking]\ntimeout = \"1ms\"", &[], "tracking.timeout");
     }
 }

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`config`]: `tideline.toml` · [`catalog`]: a folder of definitions → one plan
 //! - [`stores`]: the adapters that the configuration names · [`platform`]: every layer in one process
+//! - [`prediction`]: closed windows learnt from, and what the next will be
 //! - [`connectors`]: those that are configured, at work
 //! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
 //! - [`web`]: where the built page lies
@@ -25,6 +26,7 @@ pub mod controls;
 pub mod golden;
 pub mod output;
 pub mod platform;
+pub mod prediction;
 pub mod process;
 pub mod replay;
 pub mod stores;

@@ -40,6 +40,7 @@ enum Command {
     Sql(command::sql::Sql),
     DeadLetters(command::dead_letters::DeadLetters),
     Status(command::status::Status),
+    Drift(command::drift::Drift),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Sql(sql) => done(tokio::task::spawn_blocking(move || sql.run()).await?),
             Command::DeadLetters(letters) => done(letters.run().await),
             Command::Status(status) => done(status.run().await),
+            Command::Drift(drift) => done(drift.run().await),
         }
     })
 }

@@ -116,6 +116,7 @@ impl Platform {
         }
         self.speed.join().await;
         self.close.join().await;
+        self.stores.stop_tracking().await;
         if let Err(error) = self.maintenance.await {
             tracing::error!(%error, "maintenance ended by itself");
         }

@@ -76,9 +76,13 @@ impl Process {
 
 /// Installs the Prometheus recorder of the process.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let short = [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1];
     let seconds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        // One window is learnt from in millionths of a second.
+        .set_buckets_for_metric(Matcher::Full("ml_update_seconds".to_owned()), &short)?
+        .set_buckets_for_metric(Matcher::Full("ml_prediction_seconds".to_owned()), &short)?
         .install_recorder()
         .context("cannot install the metrics recorder")?;
     // Of the process itself, under the names that every exporter has.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,13 +11,13 @@ use tideline_batch::{BatchLayer, BatchPorts};
 use tideline_common::generation::{Generation, Replays};
 use tideline_common::plan::Plan;
 use tideline_common::ports::{
-    Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec, Webhook,
+    Analytics, Clock, Log, Membership, Objects, PortResult, Publication, SpeedViews, SqlEngine, TopicSpec, Tracking,
+    Webhook,
 };
 use tideline_ingest::appender::{Appender, RecordKeys};
 use tideline_serving::guard::GuardConfig;
 use tideline_serving::merge::{Reader, ReaderConfig};
 use tideline_serving::ranking::{Rankings, RankingsConfig};
-use tideline_speed::close::consumer::NoOthers;
 use tideline_speed::close::{CloseHandle, CloseLayer, ClosePorts};
 use tideline_speed::{Rebuilt, SpeedConfig, SpeedHandle, SpeedLayer, SpeedPorts};
 use tideline_stores::analytics::clickhouse::{ClickHouseAnalytics, ClickHouseConfig};
@@ -30,6 +30,7 @@ use tideline_stores::log::kafka::{KafkaLog, KafkaLogConfig, KafkaMembership};
 use tideline_stores::membership::Everything;
 use tideline_stores::objects::ObjectStoreObjects;
 use tideline_stores::objects::s3::S3Config;
+use tideline_stores::tracking::mlflow::{Mlflow, MlflowConfig};
 use tideline_stores::views::embedded::{EmbeddedViews, EmbeddedViewsConfig};
 use tideline_stores::views::generation::GenerationViews;
 use tideline_stores::views::scylla::{ScyllaConfig, ScyllaViews};
@@ -37,7 +38,9 @@ use tideline_stores::webhook::HttpWebhook;
 use tideline_transform::SourceTransform;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{AnalyticsKind, Config, LogKind, ServeConfig, ViewsKind};
+use crate::config::{AnalyticsKind, Config, LogKind, ServeConfig, TrackingKind, ViewsKind};
+use crate::prediction::Predictions;
+use crate::prediction::tracker::Tracker;
 use crate::streams;
 
 /// Bytes that stay free on the device of the lake: a full disk is met before the system suffers.
@@ -76,6 +79,10 @@ pub struct Stores {
     pub clickhouse: Option<Arc<ClickHouseAnalytics>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The tracker of experiments; `None` without one.
+    pub tracking: Option<Arc<dyn Tracking>>,
+    /// What tells it, once windows are being closed.
+    tracker: Arc<OnceLock<Tracker>>,
     /// Speed views of any generation.
     generations: GenerationViews,
     /// Keeps other processes out; last to be dropped. `None` where nothing is this process's alone.
@@ -141,6 +148,8 @@ impl Stores {
             objects,
             views: Arc::new(generations.clone()),
             clock: Arc::new(SystemClock),
+            tracking: tracking(&config)?,
+            tracker: Arc::default(),
             generations,
             folder,
         };
@@ -201,6 +210,8 @@ impl Stores {
             sql: None,
             clickhouse: None,
             clock,
+            tracking: None,
+            tracker: Arc::default(),
             generations,
             folder: None,
         })
@@ -285,9 +296,27 @@ impl Stores {
             views: Arc::new(self.generations.of(generation)),
             webhook: Arc::clone(&self.webhook),
             clock: Arc::clone(&self.clock),
-            others: Arc::new(NoOthers),
+            others: Arc::new(Predictions::tracked(self.points(config))),
         };
         Ok(Arc::new(CloseLayer::start(Arc::clone(plan), ports, config.close.clone(), cancel).await?))
+    }
+
+    /// Where the tracker of experiments is told how models are doing; `None` without one.
+    fn points(&self, config: &Config) -> Option<crate::prediction::tracker::Points> {
+        let tracking = Arc::clone(self.tracking.as_ref()?);
+        let start = || {
+            let (experiment, every) = (config.tracking.experiment.clone(), config.tracking.every);
+            Tracker::start(tracking, Arc::clone(&self.clock), experiment, every)
+        };
+        Some(self.tracker.get_or_init(start).points())
+    }
+
+    /// Ends what tells the tracker of experiments, after windows have ceased to be closed. Whatever happens there, it takes
+    /// no longer than some seconds.
+    pub async fn stop_tracking(&self) {
+        if let Some(tracker) = self.tracker.get() {
+            tracker.stop().await;
+        }
     }
 
     /// Makes speed views of `generation` anew, from Bronze alone.
@@ -529,6 +558,25 @@ pub fn clickhouse(config: &Config, objects: Arc<dyn Objects>) -> anyhow::Result<
         ..ClickHouseConfig::default()
     };
     Ok(ClickHouseAnalytics::new(clickhouse, objects)?)
+}
+
+/// The tracker of experiments that is configured.
+fn tracking(config: &Config) -> anyhow::Result<Option<Arc<dyn Tracking>>> {
+    let tracking = &config.tracking;
+    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    Ok(match tracking.kind {
+        None => None,
+        Some(TrackingKind::Mlflow) => {
+            let mlflow = MlflowConfig {
+                user: set(&tracking.user),
+                password: set(&tracking.password),
+                token: set(&tracking.token),
+                timeout: tracking.timeout.to_std(),
+                ..MlflowConfig::new(tracking.url.clone())
+            };
+            Some(Arc::new(Mlflow::new(&mlflow).context("tracking.url")?))
+        }
+    })
 }
 
 /// The same server as an engine of the batch layer.

@@ -143,7 +143,7 @@ fn links_of_the_documentation_lead_somewhere() {
 fn every_key_of_the_configuration_is_documented() {
     let text = std::fs::read_to_string(root().join("docs/configuration.md")).expect("readable");
     let documented =
-        Regex::new(r"`((?:log|lake|views|analytics|speed|close|batch|serve)\.[a-z_]+)`").expect("a pattern");
+        Regex::new(r"`((?:log|lake|views|analytics|speed|close|batch|serve|tracking)\.[a-z_]+)`").expect("a pattern");
     let in_docs: BTreeSet<String> = documented.captures_iter(&text).map(|found| found[1].to_owned()).collect();
     // A key that the program does not know makes it refuse the file: each documented one must be known.
     for key in &in_docs {

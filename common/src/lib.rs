@@ -7,7 +7,7 @@
 //! - [`state`]: states with merge rules, in columns; the pane algebra · [`aggregate`]: the aggregates made of them
 //! - [`formula`]: expressions over finished measures
 //! - [`definition`]: the TOML file · [`plan`]: what it compiles to
-//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`generation`]: what a replay makes anew · [`changes`]: changed panes in the log · [`alert`]: alerts that were fired
+//! - [`manifest`]: what the batch layer publishes · [`checkpoint`]: where the speed layer keeps its own · [`generation`]: what a replay makes anew · [`changes`]: changed panes in the log · [`alert`]: alerts that were fired · [`prediction`]: how predictions are doing
 //! - [`ports`]: what the layers need from the outside world
 //!
 //! # Never
@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod plan;
 pub mod ports;
 pub mod position;
+pub mod prediction;
 pub mod record;
 pub mod state;
 pub mod time;

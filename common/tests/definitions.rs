@@ -275,3 +275,69 @@ fn the_reference_explains_every_key() {
         );
     });
 }
+
+const PREDICTIONS: &str = r#"
+[predictions.next]
+view = "totals"
+target = "total"
+buffer = 12
+gap_max = "1h"
+
+[predictions.next.models.v1]
+features = ["total", "events", "hour", "day_of_week", "delta(total)", "mean_12 = ma(mean, 12)"]
+l2 = 0
+
+[predictions.next.models.v2]
+features = ["total"]
+learning_rate = "${RATE:-0.5}"
+"#;
+
+#[test]
+fn predictions_wait_for_windows() {
+    let plan = load(&format!("{CLEAN}{PREDICTIONS}")).unwrap();
+    assert!(plan.closes("totals"));
+    assert_eq!(plan.views[0].version, load(CLEAN).unwrap().views[0].version, "states are the same");
+    let prediction = &plan.predictions[0];
+    assert_eq!(
+        (prediction.topic.as_str(), prediction.buffer, prediction.keys_max),
+        ("clean.predictions.next", 12, 10_000)
+    );
+    let names: Vec<&str> = prediction.models[0].features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["total", "events", "hour", "day_of_week", "delta_total", "mean_12"]);
+    let rates: Vec<(f64, f64)> =
+        prediction.models.iter().map(|model| (model.learning.learning_rate, model.learning.l2)).collect();
+    assert_eq!(rates, [(0.01, 0.0), (0.5, 0.001)]);
+    let explained = plan.explain();
+    assert!(explained.contains("prediction next to topic clean.predictions.next"), "{explained}");
+    assert!(explained.contains("    mean_12 = ma(mean, 12)"), "{explained}");
+}
+
+#[test]
+fn mistakes_in_predictions() {
+    let text = format!("{CLEAN}{}", include_str!("definitions/predictions.toml"));
+    let expected = [
+        "unknown view `totls`",
+        "`learning_rate` is greater than 0 and at most 1, not 0",
+        "unknown column `labl` of view `totals`",
+        "view `totals` is made from `events`, which source `events` reads",
+        "unknown column `tag` of view `totals`",
+        "`max(total)` is no feature",
+        "model `v1` has a feature `total` already",
+        "an average is over 1 to 3 windows, the buffer, not 5",
+        "gap_max of 1m is shorter than the slide of the view, 5m",
+        "a model has at least one feature",
+        "`models` is missing",
+        "topics that start with `tideline.` are Tideline's own",
+        "prediction `six` writes to the topic `six` already",
+        "a feature is a number, and `kinds` is of type map",
+    ];
+    let found = found(&text);
+    for message in expected {
+        assert!(found.contains(message), "{message}\n{found}");
+    }
+    assert_eq!(found.lines().count(), expected.len(), "{found}");
+    // With its place: the column, within the feature.
+    let line = text.lines().position(|line| line.contains("delta(tag)")).unwrap() + 1;
+    let column = text.lines().nth(line - 1).unwrap().find("tag)").unwrap() + 1;
+    assert!(found.contains(&format!("{line}:{column} unknown column `tag`")), "{found}");
+}

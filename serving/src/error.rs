@@ -15,6 +15,8 @@ pub enum Thing {
     Report,
     /// A topic.
     Topic,
+    /// A prediction.
+    Prediction,
     /// A batch run.
     Run,
 }
@@ -27,6 +29,7 @@ impl Thing {
             Self::Lookup => "lookup",
             Self::Report => "report",
             Self::Topic => "topic",
+            Self::Prediction => "prediction",
             Self::Run => "run",
         }
     }

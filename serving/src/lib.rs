@@ -4,6 +4,7 @@
 //! - [`boundary`]: which layer answers for which panes, and what is missing when one cannot
 //! - [`merge`]: the query engine, [`merge::Reader`]: rows of windows, rankings, lookups, reports; works without HTTP
 //! - [`ranking`]: rankings kept ready in memory
+//! - [`predictions`]: how predictions are doing, and drift reports
 //! - [`alerts`]: alerts as they are fired, for whoever shows them live
 //! - [`guard`]: what stands between queries and a store that may be down or slow
 //! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
@@ -20,5 +21,6 @@ pub mod boundary;
 pub mod error;
 pub mod guard;
 pub mod merge;
+pub mod predictions;
 pub mod ranking;
 mod versions;

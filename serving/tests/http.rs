@@ -459,6 +459,9 @@ async fn the_description_is_whole_and_true() {
         ("/v1/views/{view}/live", "get"),
         ("/v1/lookups/{lookup}", "get"),
         ("/v1/reports/{report}", "get"),
+        ("/v1/predictions", "get"),
+        ("/v1/predictions/{prediction}", "get"),
+        ("/v1/predictions/{prediction}/drift", "get"),
         ("/v1/agreement", "get"),
         ("/v1/status", "get"),
         ("/healthz", "get"),
@@ -486,6 +489,7 @@ async fn the_description_is_whole_and_true() {
             .replace("{view}", "trades")
             .replace("{lookup}", "latest")
             .replace("{report}", "summary")
+            .replace("{prediction}", "price")
             .replace("{id}", "x");
         for method in ["get", "post", "put", "delete"] {
             if method == "get" && path.ends_with("/live") {

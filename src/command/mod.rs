@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod check;
 pub mod dead_letters;
+pub mod drift;
 pub mod generate;
 pub mod ingest;
 pub mod migrate;

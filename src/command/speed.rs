@@ -67,6 +67,7 @@ impl Speed {
                     cancel.cancel();
                     speed.join().await;
                     close.join().await;
+                    stores.stop_tracking().await;
                     upkeep.await?;
                     watch.await?
                 }

@@ -115,6 +115,46 @@ pub fn report(columns: &[Field], expected: &[Json], found: &[Vec<Value>]) -> Vec
     short(differences)
 }
 
+/// What differs between the expected records of a prediction and those found. What is text in a record says which one it
+/// is: one that is there more than once, after a kill, must be the same. Numbers may differ as floats do, of 1 at least:
+/// what is learnt from many windows cancels.
+pub fn prediction(expected: &[Json], found: &[Json]) -> Vec<String> {
+    let split = |record: &Json| -> (String, BTreeMap<String, Json>) {
+        let fields = record.as_object().cloned().unwrap_or_default();
+        let (texts, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            fields.into_iter().partition(|(_, value)| value.is_string());
+        (texts.iter().map(|(name, text)| format!("{name}={text} ")).collect::<Vec<_>>().concat(), rest)
+    };
+    let equal = |want: &Json, have: &Json| match (want.as_f64(), have.as_f64()) {
+        (Some(a), Some(b)) => (a - b).abs() <= FLOATS * a.abs().max(b.abs()).max(1.0),
+        _ => want == have,
+    };
+    let mut differences = Vec::new();
+    let wanted: BTreeMap<String, BTreeMap<String, Json>> = expected.iter().map(split).collect();
+    let mut seen: BTreeMap<String, BTreeMap<String, Json>> = BTreeMap::new();
+    for record in found {
+        let (group, numbers) = split(record);
+        match wanted.get(&group) {
+            None => differences.push(format!("{group}should not be there")),
+            Some(want) => {
+                for (name, value) in want {
+                    let have = numbers.get(name).unwrap_or(&Json::Null);
+                    if !equal(value, have) {
+                        differences.push(format!("{group}{name}: expected {value}, found {have}"));
+                    }
+                }
+            }
+        }
+        if seen.insert(group.clone(), numbers.clone()).is_some_and(|other| other != numbers) {
+            differences.push(format!("{group}is there twice, and not the same"));
+        }
+    }
+    for group in wanted.keys().filter(|group| !seen.contains_key(*group)) {
+        differences.push(format!("{group}is missing"));
+    }
+    short(differences)
+}
+
 fn short(mut differences: Vec<String>) -> Vec<String> {
     let all = differences.len();
     if all > LISTED {

@@ -6,7 +6,10 @@
 //! expected/<view>.ndjson           rows of a view, as GET /v1/views/<view>/rows answers them
 //! expected/reports/<report>.ndjson rows of a report
 //! expected/outputs/<output>.ndjson rows of all windows of an output, in the same form: those that have closed must be in its topic
+//! expected/predictions/<prediction>.ndjson records of a prediction over all windows: those that follow from closed ones must be in its topic
 //! ```
+//! A view over a topic that the pipeline itself writes needs no expected rows: what it holds depends on which windows have closed.
+//!
 //! Each case runs as speed only, as speed killed half-way and resumed, as batch only, and merged with the boundary
 //! at every pane; every answer must equal the expected rows (see [`compare`]).
 
@@ -21,9 +24,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tideline_common::key::Key;
-use tideline_common::plan::{OutputPlan, ViewPlan};
+use tideline_common::plan::{OutputPlan, PredictionPlan, ViewPlan};
 use tideline_common::ports::{KeySelector, PaneQuery, ReadRequest, ViewSchema};
-use tideline_common::time::Timestamp;
+use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
 use tideline_serving::merge::{MAX_LIMIT, Reader, ReportRequest, RowsRequest};
 
@@ -101,17 +104,21 @@ async fn straight(case: &Case, data: &Path, killed: bool) -> anyhow::Result<Vec<
     caught_up(&platform).await?;
     let mode = |name: &str| if killed { format!("killed, {name}") } else { name.to_owned() };
     let mut checks = Vec::new();
-    for view in &plan.views {
+    let compared = || plan.views.iter().filter(|view| case.views.contains_key(&view.name));
+    for view in compared() {
         checks.push(check_view(&platform.reader, case, view, Layer::Speed, None, mode("speed")).await?);
     }
     for output in &plan.outputs {
         checks.push(check_output(&platform, case, output, mode("closed windows")).await?);
     }
+    for prediction in &plan.predictions {
+        checks.push(check_prediction(&platform, case, prediction, mode("closed windows")).await?);
+    }
     let report = platform.batch.run().await.context("the batch run failed")?;
     if !report.is_clean() {
         checks.push(Checked { name: mode("batch run"), differences: vec![serde_json::to_string(&report)?] });
     }
-    for view in &plan.views {
+    for view in compared() {
         checks.push(check_view(&platform.reader, case, view, Layer::Batch, None, mode("batch")).await?);
         // Once per case is enough for the costly part: the layers' contents are equal in both runs.
         let boundaries = if killed { Vec::new() } else { boundaries(&platform, view).await? };
@@ -266,6 +273,46 @@ async fn check_output(platform: &Platform, case: &Case, output: &OutputPlan, mod
         }
         if begun.elapsed() > PATIENCE {
             differences.push(format!("{} of {} closed rows came: {statuses:?}", found.len(), wanted.len()));
+            return Ok(Checked { name, differences });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The records of a prediction are those that follow from every window that has closed, and no others.
+async fn check_prediction(
+    platform: &Platform,
+    case: &Case,
+    prediction: &PredictionPlan,
+    mode: String,
+) -> anyhow::Result<Checked> {
+    let view = case.plan.view(&prediction.view).context("a prediction has a view")?;
+    let expected = &case.predictions[&prediction.name];
+    let name = format!("{}: {mode}", prediction.name);
+    let begun = Instant::now();
+    loop {
+        platform.close.look().await?;
+        let statuses = platform.close.status();
+        let of_view = || statuses.iter().filter(|status| status.view == prediction.view);
+        let through = of_view().map(|status| status.through).min().flatten();
+        let read = of_view().count() > 0 && of_view().all(|status| status.lag() == 0);
+        let records = records(platform, &prediction.topic).await?;
+        let found: Result<Vec<serde_json::Value>, _> =
+            records.iter().map(|record| serde_json::from_slice(record)).collect();
+        let found = found.context("a record of a prediction is JSON")?;
+        // One of a window to come follows from the window before.
+        let follows = |row: &&serde_json::Value| {
+            let window = row["timestamp"].as_str().and_then(|text| Timestamp::parse(text).ok());
+            let after = if row["status"] == "settled" { Span::ZERO } else { view.window.slide };
+            window.zip(through).is_some_and(|(window, through)| window.minus(after) < through)
+        };
+        let wanted: Vec<serde_json::Value> = expected.iter().filter(follows).cloned().collect();
+        let mut differences = compare::prediction(&wanted, &found);
+        if read && !wanted.is_empty() && differences.is_empty() {
+            return Ok(Checked { name, differences });
+        }
+        if begun.elapsed() > PATIENCE {
+            differences.push(format!("{} records came, {} should have: {statuses:?}", found.len(), wanted.len()));
             return Ok(Checked { name, differences });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,6 +2,7 @@
 """Makes the golden folders: input from `tideline generate` and by hand, expected answers by an independent computation.
 
     make.py BINARY      (needs vaderSentiment 3.3.2: tests/acceptance/requirements.txt)
+    predictions.py      afterwards: what River makes of trendscope's closed windows
 
 The expected answers come from tests/acceptance/reference.py, which shares no code with the program; the sentiment of a
 text from the Python reference of VADER. Floats are written as Python prints them.

@@ -44,6 +44,10 @@ pub enum Kind {
     Duration,
     /// An integer in this range.
     Integer(i64, i64),
+    /// A number from .0 to .1, both included.
+    Number(f64, f64),
+    /// A number greater than 0, up to this one.
+    Positive(f64),
     /// One of these strings.
     Choice(&'static [&'static str]),
     /// A list of strings.
@@ -80,6 +84,14 @@ pub const MAX_PARTITIONS: i64 = 1_024;
 pub const MAX_LOOKUP_ROWS: i64 = 100_000;
 /// The most rows in the frame of a rolling step.
 pub const MAX_ROLLING_ROWS: i64 = 1_000_000;
+/// The most windows that a prediction keeps per key.
+pub const MAX_BUFFER: i64 = 10_000;
+/// The most keys that a prediction remembers.
+pub const MAX_KEYS: i64 = 10_000_000;
+/// The most versions of a model side by side.
+pub const MAX_MODELS: usize = 16;
+/// The most features of a model.
+pub const MAX_FEATURES: usize = 256;
 /// Types of columns, as they are best written.
 pub const TYPES: &[&str] = &["bool", "int", "float", "string", "timestamp", "strings"];
 /// How a rolling step aggregates.
@@ -100,6 +112,11 @@ pub static ROOT: Section = Section {
         optional("lookups", Kind::Named(&LOOKUP), "Newest rows of a table per key"),
         optional("alerts", Kind::Named(&ALERT), "Conditions over a view's windows"),
         optional("outputs", Kind::Named(&OUTPUT), "Topics that the closed windows of a view go to"),
+        optional(
+            "predictions",
+            Kind::Named(&PREDICTION),
+            "Columns of a view whose next value is predicted, and learnt from",
+        ),
         optional("reports", Kind::Named(&REPORT), "Batch-only results, made by steps"),
     ],
 };
@@ -298,6 +315,54 @@ static OUTPUT: Section = Section {
             "Partitions of the topic when Tideline creates it; default 2",
         ),
         optional("retention", Kind::Duration, "How long the log keeps records; default: for ever"),
+    ],
+};
+
+static PREDICTION: Section = Section {
+    name: "prediction",
+    about: "Predicts a column of the next window of each key from the closed ones, and learns when it closes",
+    keys: &[
+        required("view", Kind::String, "The view"),
+        required("target", Kind::String, "The numeric column of the view that is predicted"),
+        required("models", Kind::Named(&MODEL), "Versions of the model, side by side: version → { features, … }"),
+        optional(
+            "topic",
+            Kind::String,
+            "Topic that predictions go to; no source of the view reads it; default PIPELINE.predictions.NAME",
+        ),
+        optional(
+            "partitions",
+            Kind::Integer(1, MAX_PARTITIONS),
+            "Partitions of the topic when Tideline creates it; default 2",
+        ),
+        optional("retention", Kind::Duration, "How long the log keeps records; default: for ever"),
+        optional("buffer", Kind::Integer(1, MAX_BUFFER), "Windows kept per key; default 100"),
+        optional(
+            "keys_max",
+            Kind::Integer(1, MAX_KEYS),
+            "Keys remembered; beyond, the one silent longest is forgotten; default 10000",
+        ),
+        optional(
+            "gap_max",
+            Kind::Duration,
+            "A prediction is compared with the next window of its key if that begins at most so much later; default: however late",
+        ),
+    ],
+};
+
+static MODEL: Section = Section {
+    name: "model",
+    about: "A version of the model: a linear regression over scaled features, by stochastic gradient descent",
+    keys: &[
+        required(
+            "features",
+            Kind::Strings,
+            "What it sees: a column, hour, day_of_week, delta(column), ma(column, windows); `name = …` names one",
+        ),
+        optional("learning_rate", Kind::Positive(1.0), "Step length of the weights; default 0.01"),
+        optional("l2", Kind::Number(0.0, 1.0), "Weight of the squared weights in the loss; default 0.001"),
+        optional("intercept_rate", Kind::Number(0.0, 1.0), "Step length of the intercept; default 0.01"),
+        optional("clip_gradient", Kind::Positive(1e12), "The greatest magnitude of the gradient; default 1e12"),
     ],
 };
 

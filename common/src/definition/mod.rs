@@ -5,11 +5,12 @@
 //!
 //! # Layout
 //! `format` the catalogue of keys · `schema` the JSON Schema made of it · `reader` tables by their catalogue entry ·
-//! `sections`, `steps` from TOML to the `model` · `text` strings with places · `diagnostic` mistakes
+//! `sections`, `prediction`, `steps` from TOML to the `model` · `text` strings with places · `diagnostic` mistakes
 
 mod diagnostic;
 pub mod format;
 mod model;
+mod prediction;
 mod reader;
 pub mod schema;
 mod sections;
@@ -24,6 +25,7 @@ pub use model::{
     Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Step, Table,
     View,
 };
+pub use prediction::{Prediction, PredictionModel};
 pub(crate) use reader::did_you_mean;
 pub use text::Text;
 

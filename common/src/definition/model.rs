@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::SourceFile;
+use super::prediction::Prediction;
 use super::text::Text;
 use crate::plan::{AlertOn, Start};
 use crate::time::Span;
@@ -40,6 +41,8 @@ pub struct Definition {
     pub alerts: Vec<Alert>,
     /// `[outputs.*]`.
     pub outputs: Vec<Output>,
+    /// `[predictions.*]`.
+    pub predictions: Vec<Prediction>,
     /// `[reports.*]`.
     pub reports: Vec<Report>,
 }

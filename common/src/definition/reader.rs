@@ -71,6 +71,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::Sql => "a string with an SQL expression",
         Kind::Duration => "a duration, such as \"5m\"",
         Kind::Integer(..) => "an integer",
+        Kind::Number(..) | Kind::Positive(_) => "a number",
         Kind::Strings => "a list of strings",
         Kind::Types => "a table of types, such as { id = \"int\" }",
         Kind::Expressions => "a table of SQL expressions",
@@ -174,6 +175,35 @@ impl<'t, 'de> Reader<'t, 'de> {
             && !(least..=most).contains(&number)
         {
             context.report.error(&place, format!("`{name}` is from {least} to {most}, not {number}"));
+            return None;
+        }
+        Some(number)
+    }
+
+    /// A number, whole or not.
+    pub(super) fn number(&self, name: &str, context: &mut Context<'_>) -> Option<f64> {
+        let value = self.value(name)?;
+        let number = match value.as_ref() {
+            ValueInner::Float(number) => Some(*number),
+            ValueInner::Integer(number) => Some(*number as f64),
+            // From the environment, where everything is text.
+            ValueInner::String(text) if text.contains("${") => {
+                let text = context.text(value)?;
+                text.value.trim().parse().ok()
+            }
+            _ => None,
+        };
+        let Some(number) = number else {
+            self.wrong(name, value, context);
+            return None;
+        };
+        let (good, bounds) = match self.key(name).kind {
+            Kind::Number(least, most) => ((least..=most).contains(&number), format!("from {least} to {most}")),
+            Kind::Positive(most) => (number > 0.0 && number <= most, format!("greater than 0 and at most {most}")),
+            _ => (true, String::new()),
+        };
+        if !good {
+            context.report.error(&place_of(value.span), format!("`{name}` is {bounds}, not {number}"));
             return None;
         }
         Some(number)

@@ -61,6 +61,14 @@ fn kind(kind: &Kind) -> Value {
             { "type": "integer", "minimum": least, "maximum": most },
             { "type": "string", "pattern": r"\$\{" },
         ] }),
+        Kind::Number(least, most) => json!({ "anyOf": [
+            { "type": "number", "minimum": least, "maximum": most },
+            { "type": "string", "pattern": r"\$\{" },
+        ] }),
+        Kind::Positive(most) => json!({ "anyOf": [
+            { "type": "number", "exclusiveMinimum": 0, "maximum": most },
+            { "type": "string", "pattern": r"\$\{" },
+        ] }),
         Kind::Choice(choices) => {
             json!({ "type": "string", "anyOf": [{ "enum": choices }, { "pattern": r"\$\{" }] })
         }

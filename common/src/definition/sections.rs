@@ -6,6 +6,7 @@ use super::format::{Kind, ROOT, Section, TYPES};
 use super::model::{
     Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Table, View,
 };
+use super::prediction::prediction;
 use super::reader::{Context, Reader, a_kind, did_you_mean, place_of};
 use super::steps;
 use super::text::Text;
@@ -15,7 +16,7 @@ use crate::value::Type;
 
 /// Columns that every answer has.
 const ANSWER_COLUMNS: &[&str] = &["key", "window_start", "window_end"];
-const DEFAULT_PARTITIONS: i64 = 2;
+pub(super) const DEFAULT_PARTITIONS: i64 = 2;
 const DEFAULT_IDLE: Span = Span(30 * Span::SECOND.0);
 const DEFAULT_LOOKUP_ROWS: i64 = 100;
 
@@ -53,6 +54,7 @@ pub(super) fn definition(root: &TomlTable<'_>, context: &mut Context<'_>) -> Def
         lookups: named(&reader, "lookups", context, lookup),
         alerts: named(&reader, "alerts", context, alert),
         outputs: named(&reader, "outputs", context, output),
+        predictions: named(&reader, "predictions", context, prediction),
         reports: named(&reader, "reports", context, report),
     };
     let both = definition.tables.iter().map(|t| &t.name).chain(definition.views.iter().map(|v| &v.name));
@@ -76,7 +78,7 @@ fn named<T>(
     all
 }
 
-fn reader_of<'t, 'de>(
+pub(super) fn reader_of<'t, 'de>(
     section: &'static Section,
     place: &Place,
     value: &'t Value<'de>,
@@ -159,6 +161,14 @@ fn check_topic(topic: &Text, context: &mut Context<'_>) {
     if !topic.value.chars().all(legal) || topic.value.len() > 249 || matches!(topic.value.as_str(), "." | "..") {
         let message = format!("`{}` is not a topic: use letters, digits, `.`, `_` and `-`, at most 249", topic.value);
         context.report.error(&topic.place, message);
+    }
+}
+
+/// A topic that a definition writes to.
+pub(super) fn own_topic(topic: &Text, context: &mut Context<'_>) {
+    check_topic(topic, context);
+    if topic.value.starts_with("tideline.") {
+        context.report.error(&topic.place, "topics that start with `tideline.` are Tideline's own");
     }
 }
 
@@ -329,12 +339,7 @@ fn alert(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Alert
 fn output(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Output {
     let (size, slide) = window(&reader, section_of(&ROOT, "outputs"), context);
     let list = |key: &str, context: &mut Context<'_>| reader.value(key).map(|_| reader.texts(key, context));
-    let topic = reader.filled("topic", context).inspect(|topic| {
-        check_topic(topic, context);
-        if topic.value.starts_with("tideline.") {
-            context.report.error(&topic.place, "topics that start with `tideline.` are Tideline's own");
-        }
-    });
+    let topic = reader.filled("topic", context).inspect(|topic| own_topic(topic, context));
     Output {
         view: reader.filled("view", context),
         topic,

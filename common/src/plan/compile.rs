@@ -5,7 +5,7 @@ use super::expression::{self, Names};
 use super::functions::{AGGREGATES, UNSTABLE, locate, word};
 use super::{
     AlertPlan, Check, EVENT_TIME, EventTime, ExpressionTypes, Field, LookupPlan, Plan, SourcePlan, TableColumn,
-    TablePlan, TimeFormat, hash, outputs, reports, views,
+    TablePlan, TimeFormat, hash, outputs, predictions, reports, views,
 };
 use crate::definition::{self, Definition, Diagnostics, Environment, Findings, Text, did_you_mean};
 use crate::formula::{Formula, FormulaError, suggest};
@@ -53,6 +53,10 @@ fn run(definition: &Definition, types: &dyn ExpressionTypes, findings: Findings)
     for output in &definition.outputs {
         let compiled = outputs::output(&mut compiler, output, &plan);
         plan.outputs.extend(compiled);
+    }
+    for prediction in &definition.predictions {
+        let compiled = predictions::prediction(&mut compiler, prediction, &plan);
+        plan.predictions.extend(compiled);
     }
     for report in &definition.reports {
         let compiled = reports::report(&mut compiler, report, &plan);

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{JoinTime, OutputPlan, Plan, ReportPlan, SourcePlan, Step, TablePlan, TimeFormat, ViewPlan};
+use super::{
+    JoinTime, OutputPlan, Plan, PredictionPlan, ReportPlan, SourcePlan, Step, TablePlan, TimeFormat, ViewPlan,
+};
 use crate::state::{Input, Rule, StateField};
 use crate::time::Span;
 use crate::value::Type;
@@ -10,7 +12,7 @@ use crate::window::Window;
 
 impl Plan {
     /// The whole plan as text: sources, tables, views with panes, states and their merge rules, lookups, alerts,
-    /// outputs, reports, and the tables that stores hold of it. Webhooks are not shown.
+    /// outputs, predictions, reports, and the tables that stores hold of it. Webhooks are not shown.
     pub fn explain(&self) -> String {
         let mut out = String::new();
         // Writing into a string does not fail.
@@ -45,6 +47,9 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     for output in &plan.outputs {
         write_output(plan, output, out)?;
     }
+    for prediction in &plan.predictions {
+        write_prediction(prediction, out)?;
+    }
     for report in &plan.reports {
         write_report(report, out)?;
     }
@@ -66,6 +71,30 @@ fn write_output(plan: &Plan, output: &OutputPlan, out: &mut String) -> fmt::Resu
     fields.extend(["window_start timestamp".to_owned(), "window_end timestamp".to_owned()]);
     fields.extend(columns.map(|field| format!("{} {}", field.name, field.ty)));
     writeln!(out, "  record {}", fields.join(", "))
+}
+
+fn write_prediction(prediction: &PredictionPlan, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nprediction {} to topic {}", prediction.name, prediction.topic)?;
+    writeln!(out, "  {} partitions, kept {}", prediction.partitions, forever(prediction.retention))?;
+    writeln!(out, "  {} of the next window of {}", prediction.target, prediction.view)?;
+    let gap = prediction.gap_max.map_or_else(|| "however late".to_owned(), |gap| format!("at most {gap} later"));
+    writeln!(
+        out,
+        "  compared with the next window, {gap}; {} windows kept of each of {} keys",
+        prediction.buffer, prediction.keys_max
+    )?;
+    for model in &prediction.models {
+        let learning = model.learning;
+        writeln!(
+            out,
+            "  model {}: learning rate {}, l2 {}, intercept rate {}, gradient clipped at {}",
+            model.version, learning.learning_rate, learning.l2, learning.intercept_rate, learning.clip_gradient
+        )?;
+        for feature in &model.features {
+            writeln!(out, "    {} = {}", feature.name, feature.source)?;
+        }
+    }
+    Ok(())
 }
 
 fn forever(span: Option<Span>) -> String {

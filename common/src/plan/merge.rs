@@ -10,7 +10,7 @@ use super::Plan;
 /// A name that two pipelines, or two things of one, both want.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Clash {
-    /// What it names: `source`, `table or view`, `lookup`, `report`, `alert`, `output`, `topic of an output`, `pipeline`.
+    /// What it names: `source`, `table or view`, `lookup`, `report`, `alert`, `output`, `prediction`, `topic of an output`, `pipeline`.
     pub kind: &'static str,
     /// The name.
     pub name: String,
@@ -43,7 +43,9 @@ impl Plan {
                 .chain(plan.alerts.iter().map(|a| ("alert", a.name.as_str())))
                 .chain(plan.outputs.iter().map(|o| ("output", o.name.as_str())))
                 // Two that write to one topic would be told apart by nobody.
-                .chain(plan.outputs.iter().map(|o| ("topic of an output", o.topic.as_str())));
+                .chain(plan.outputs.iter().map(|o| ("topic of an output", o.topic.as_str())))
+                .chain(plan.predictions.iter().map(|p| ("prediction", p.name.as_str())))
+                .chain(plan.predictions.iter().map(|p| ("topic of an output", p.topic.as_str())));
             for name in names {
                 let pipelines = seen.entry(name).or_default();
                 pipelines.push(plan.name.clone());
@@ -68,6 +70,7 @@ impl Plan {
             merged.reports.extend(plan.reports);
             merged.alerts.extend(plan.alerts);
             merged.outputs.extend(plan.outputs);
+            merged.predictions.extend(plan.predictions);
         }
         Ok(merged)
     }
@@ -83,6 +86,7 @@ impl Plan {
             reports: Vec::new(),
             alerts: Vec::new(),
             outputs: Vec::new(),
+            predictions: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod functions;
 mod hash;
 mod merge;
 mod outputs;
+mod predictions;
 mod quoting;
 mod reports;
 mod views;
@@ -15,6 +16,7 @@ mod views;
 pub use answer::Answers;
 pub use compile::{compile, load};
 pub use merge::Clash;
+pub use predictions::{FeaturePlan, FeatureSource, Learning, ModelPlan, PredictionPlan};
 pub use quoting::{Quoted, is_bare_function, quote_columns};
 
 use serde::Serialize;
@@ -45,12 +47,16 @@ pub struct Plan {
     pub alerts: Vec<AlertPlan>,
     /// Topics that closed windows go to.
     pub outputs: Vec<OutputPlan>,
+    /// Columns whose next value is predicted.
+    pub predictions: Vec<PredictionPlan>,
 }
 
 impl Plan {
     /// Whether anything waits for the windows of a view to close, or looks at them while they are open.
     pub fn closes(&self, view: &str) -> bool {
-        self.outputs.iter().any(|output| output.view == view) || self.alerts.iter().any(|alert| alert.view == view)
+        self.outputs.iter().any(|output| output.view == view)
+            || self.alerts.iter().any(|alert| alert.view == view)
+            || self.predictions.iter().any(|prediction| prediction.view == view)
     }
 
     /// Version of all that the speed layer makes of a source: of the source, and of the views and lookups that its rows

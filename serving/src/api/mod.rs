@@ -11,6 +11,7 @@ mod middleware;
 mod openapi;
 mod page;
 pub mod ports;
+mod predictions;
 mod problem;
 mod query;
 mod reports;

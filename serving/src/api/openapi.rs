@@ -23,7 +23,8 @@ pub fn openapi() -> Json {
         }
         paths.insert(route.path.into(), item.into());
     }
-    let tags = ["topics", "views", "lookups", "reports", "batch", "process"].map(|name| json!({ "name": name }));
+    let tags = ["topics", "views", "lookups", "reports", "predictions", "batch", "process"]
+        .map(|name| json!({ "name": name }));
     json!({
         "openapi": "3.1.0",
         "info": {

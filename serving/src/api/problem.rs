@@ -17,6 +17,7 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("unknown-view", 404, "There is no such view"),
     ("unknown-lookup", 404, "There is no such lookup"),
     ("unknown-report", 404, "There is no such report"),
+    ("unknown-prediction", 404, "There is no such prediction"),
     ("unknown-topic", 404, "There is no such topic"),
     ("unknown-run", 404, "There is no such batch run"),
     ("unknown-path", 404, "There is nothing at this path"),

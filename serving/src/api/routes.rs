@@ -2,7 +2,7 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Api, agreement, health, live, reports, runs, topics, views};
+use super::{Api, agreement, health, live, predictions, reports, runs, topics, views};
 
 /// A parameter of a query.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,7 @@ pub(crate) struct Route {
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
+const HTML: &str = "text/html";
 
 const LAYER: Param = Param {
     name: "layer",
@@ -227,6 +228,33 @@ pub(crate) fn routes() -> Vec<Route> {
                 .answers(200, JSON, "Report")
                 .text(200, CSV)
                 .problems(&["invalid-parameter", "unknown-report", "not-published", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/predictions",
+            get(predictions::list),
+            [op("get", "listPredictions", "predictions", "What predictions there are, with their models and how these are doing")
+                .answers(200, JSON, "Predictions")
+                .problems(&["unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/predictions/{prediction}",
+            get(predictions::one),
+            [op("get", "getPrediction", "predictions", "One prediction")
+                .answers(200, JSON, "Prediction")
+                .problems(&["unknown-prediction", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/predictions/{prediction}/drift",
+            get(predictions::drift),
+            [op("get", "getDrift", "predictions", "Whether an hour of event time is distributed as the same hour a day before")
+                .params(&[
+                    Param { name: "format", text: "How the report is written; default json.", kind: Kind::OneOf(&["json", "html"]) },
+                    Param { name: "at", text: "A time of the hour; default: the newest with a report.", kind: Kind::Time },
+                    Param { name: "partition", text: "Partition of the view's changes; default: the first with a report.", kind: Kind::Number(0, 1_023) },
+                ])
+                .answers(200, JSON, "DriftReport")
+                .text(200, HTML)
+                .problems(&["invalid-parameter", "unknown-prediction", "not-published", "unavailable", "timeout"])],
         ),
         route(
             "/v1/batch/runs",

@@ -188,5 +188,84 @@ pub(crate) fn schemas() -> Json {
             "examples": { "type": "array", "items": example },
         }),
     );
+    predictions(&mut schemas);
     schemas
+}
+
+/// Of predictions.
+fn predictions(schemas: &mut Json) {
+    let text = || json!({ "type": "string" });
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let number = || json!({ "type": "number" });
+    let maybe_number = || json!({ "type": ["number", "null"] });
+    let maybe_text = || json!({ "type": ["string", "null"] });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let items = |item: Json| json!({ "type": "array", "items": item });
+    let feature = object(&["name", "source"], json!({ "name": text(), "source": text() }));
+    let model = object(
+        &[
+            "version",
+            "features",
+            "learning_rate",
+            "l2",
+            "intercept_rate",
+            "clip_gradient",
+            "predictions",
+            "evaluated",
+            "mae",
+            "rmse",
+            "r2",
+        ],
+        json!({
+            "version": text(), "features": items(feature), "learning_rate": number(), "l2": number(),
+            "intercept_rate": number(), "clip_gradient": number(), "predictions": count(), "evaluated": count(),
+            "mae": maybe_number(), "rmse": maybe_number(), "r2": maybe_number(),
+        }),
+    );
+    schemas["Prediction"] = object(
+        &["name", "view", "target", "topic", "models", "partitions"],
+        json!({
+            "name": text(), "view": text(), "target": text(), "topic": text(), "models": items(model),
+            "partitions": list("PredictionStatus"),
+        }),
+    );
+    schemas["Predictions"] = lists("predictions", "Prediction");
+    let weight = object(
+        &["name", "mean", "variance", "weight"],
+        json!({ "name": text(), "mean": number(), "variance": number(), "weight": number() }),
+    );
+    let status = object(
+        &["version", "predictions", "evaluated", "mae", "rmse", "r2", "intercept", "features"],
+        json!({
+            "version": text(), "predictions": count(), "evaluated": count(), "mae": number(), "rmse": number(),
+            "r2": number(), "intercept": number(), "features": items(weight),
+        }),
+    );
+    let windows = object(
+        &["new", "without_target", "after_gap", "forgotten_keys"],
+        json!({ "new": count(), "without_target": count(), "after_gap": count(), "forgotten_keys": count() }),
+    );
+    schemas["PredictionStatus"] = object(
+        &["prediction", "partition", "through", "written_at", "refused", "keys", "windows", "models", "drift"],
+        json!({
+            "prediction": text(), "partition": count(), "through": maybe_text(), "written_at": text(),
+            "refused": maybe_text(), "keys": count(), "windows": windows, "models": items(status), "drift": texts(),
+        }),
+    );
+    let of_columns = || items(json!({ "type": "object", "additionalProperties": true }));
+    let extent = || object(&["from", "to", "rows"], json!({ "from": text(), "to": text(), "rows": count() }));
+    let dataset = object(
+        &["tested", "drifted", "share", "threshold", "drift"],
+        json!({
+            "tested": count(), "drifted": count(), "share": number(), "threshold": number(),
+            "drift": { "type": "boolean" },
+        }),
+    );
+    schemas["DriftReport"] = object(
+        &["format", "prediction", "reference", "current", "dataset", "features", "errors", "quality"],
+        json!({
+            "format": count(), "prediction": text(), "reference": extent(), "current": extent(), "dataset": dataset,
+            "features": of_columns(), "errors": of_columns(), "quality": of_columns(),
+        }),
+    );
 }

@@ -22,10 +22,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tideline_common::manifest::Manifest;
 use tideline_common::plan::{Plan, ViewPlan};
-use tideline_common::ports::{Analytics, Clock, Log, Objects, PortResult, Progress, SpeedViews, TopicInfo};
+use tideline_common::ports::{
+    Analytics, Clock, Log, ObjectInfo, Objects, PortError, PortResult, Progress, SpeedViews, TopicInfo,
+};
 use tideline_common::position::{Positions, Shard};
 use tideline_common::time::Timestamp;
 
@@ -39,6 +42,7 @@ pub use table::Table;
 use crate::boundary::{Layer, Reason};
 use crate::error::{QueryError, Thing};
 use crate::guard::{Guard, GuardConfig, ReadError, Size, Store};
+use crate::predictions::lake_error;
 use crate::ranking::Rankings;
 use crate::versions::Versions;
 use snapshot::Snapshot;
@@ -79,6 +83,8 @@ pub struct Reader {
     analytics: Arc<dyn Analytics>,
     /// Only watched: no answer is read from it.
     log: Option<Arc<dyn Log>>,
+    /// What predictions are told in; otherwise only watched.
+    lake: Option<Arc<dyn Objects>>,
     clock: Arc<dyn Clock>,
     config: ReaderConfig,
     /// Before the store of each layer.
@@ -141,6 +147,7 @@ impl Reader {
             views,
             analytics,
             log: None,
+            lake: None,
             clock,
             config,
             guards,
@@ -156,15 +163,15 @@ impl Reader {
         self
     }
 
-    /// The same reader, watching stores from which it reads no answers: `/readyz` tells how they are, and the status
-    /// how far the log is ahead.
+    /// The same reader, watching stores from which it reads no answers of views: `/readyz` tells how they are, and the
+    /// status how far the log is ahead. How predictions are doing is read from the lake.
     #[must_use]
     pub fn watching(mut self, log: Option<Arc<dyn Log>>, lake: Option<Arc<dyn Objects>>) -> Self {
         let bounds = GuardConfig { timeout: self.config.layer_timeout, ..self.config.guard };
         let guard = |name, store| Guard::new(name, store, Arc::clone(&self.clock), bounds);
         self.guards.log = log.clone().map(|log| guard("log", Store::Log(log)));
-        self.guards.lake = lake.map(|lake| guard("lake", Store::Objects(lake)));
-        self.log = log;
+        self.guards.lake = lake.clone().map(|lake| guard("lake", Store::Objects(lake)));
+        (self.log, self.lake) = (log, lake);
         self
     }
 
@@ -269,6 +276,28 @@ impl Reader {
             (topic.name, topic.partitions.into_iter().map(|(partition, (_, next))| (partition, next)).collect())
         };
         Ok(topics.into_iter().map(ends).collect())
+    }
+
+    /// The objects of the lake below a folder, through its guard; none without a lake.
+    ///
+    /// # Errors
+    /// Why they cannot be listed now.
+    pub(crate) async fn lake_objects(&self, folder: &str) -> Result<Vec<ObjectInfo>, QueryError> {
+        let (Some(lake), Some(guard)) = (&self.lake, &self.guards.lake) else { return Ok(Vec::new()) };
+        guard.read(Size::Any, lake.list(folder)).await.map_err(lake_error)
+    }
+
+    /// An object of the lake, through its guard; `None` if it is not there, or without a lake.
+    ///
+    /// # Errors
+    /// Why it cannot be read now.
+    pub(crate) async fn lake_object(&self, path: &str) -> Result<Option<Bytes>, QueryError> {
+        let (Some(lake), Some(guard)) = (&self.lake, &self.guards.lake) else { return Ok(None) };
+        match guard.read(Size::Any, lake.get(path)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadError::Port(PortError::NotFound { .. })) => Ok(None),
+            Err(error) => Err(lake_error(error)),
+        }
     }
 
     /// Start of the newest pane of a view in the speed views, through their guard.

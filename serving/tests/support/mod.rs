@@ -18,7 +18,8 @@ use tideline_common::formula::Formula;
 use tideline_common::key::Key;
 use tideline_common::manifest::{Manifest, ReportFiles, SourceProgress, ViewFiles};
 use tideline_common::plan::{
-    Computed, EventTime, Field, LookupPlan, Measure, Plan, ReportPlan, SourcePlan, Start, TimeFormat, ViewPlan,
+    Computed, EventTime, FeaturePlan, FeatureSource, Field, Learning, LookupPlan, Measure, ModelPlan, Plan,
+    PredictionPlan, ReportPlan, SourcePlan, Start, TimeFormat, ViewPlan,
 };
 use tideline_common::ports::{
     Analytics, Appended, Flush, KeySelector, LookupRows, LookupSchema, ManualClock, PanePage, PaneQuery, PortError,
@@ -152,6 +153,22 @@ pub fn plan() -> Plan {
         }],
         alerts: Vec::new(),
         outputs: Vec::new(),
+        predictions: vec![PredictionPlan {
+            name: "price".into(),
+            view: "trades".into(),
+            target: "close".into(),
+            topic: "prices".into(),
+            partitions: 1,
+            retention: None,
+            buffer: 10,
+            keys_max: 10,
+            gap_max: None,
+            models: vec![ModelPlan {
+                version: "v1".into(),
+                features: vec![FeaturePlan { name: "hour".into(), source: FeatureSource::Hour }],
+                learning: Learning::default(),
+            }],
+        }],
     }
 }
 

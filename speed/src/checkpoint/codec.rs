@@ -215,6 +215,7 @@ mod tests {
             reports: Vec::new(),
             alerts: Vec::new(),
             outputs: Vec::new(),
+            predictions: Vec::new(),
         };
         Arc::new(Program::new(&plan, &source).unwrap())
     }

@@ -102,6 +102,8 @@ pub(super) struct Board {
     /// The first change that was read, of those that are cut into buckets: with the second all of this partition's
     /// buckets have been heard of.
     first: Option<(Shard, Offset)>,
+    /// Whether a second change was read, since this board was made: it is not kept, and found out again.
+    all_heard: bool,
 }
 
 impl Board {
@@ -109,7 +111,7 @@ impl Board {
     pub(super) fn new(view: Arc<ViewPlan>, kinds: Vec<Kind>, terms: BTreeMap<String, Terms>, follows: bool) -> Self {
         let unit = || Unit { through: vec![None; kinds.len()], ..Unit::default() };
         let units = (0..BUCKETS).map(|_| unit()).collect();
-        Self { view, kinds, terms, units, follows, first: None }
+        Self { view, kinds, terms, units, follows, first: None, all_heard: false }
     }
 
     pub(super) fn kinds(&self) -> &[Kind] {
@@ -150,6 +152,7 @@ impl Board {
             None => self.first = Some((shard.clone(), position)),
             Some((first, at)) if first == shard && *at == position => {}
             Some(_) => {
+                self.all_heard = true;
                 for unit in self.units.iter_mut().filter(|unit| !unit.heard) {
                     unit.panes.clear();
                     unit.changed.clear();
@@ -237,6 +240,16 @@ impl Board {
     pub(super) fn through(&self) -> Option<Timestamp> {
         let heard = self.units.iter().filter(|unit| unit.heard);
         heard.flat_map(|unit| unit.through.iter().copied()).min().flatten()
+    }
+
+    /// Windows of a kind that start before this have closed for all keys of this partition; `None` while it is not known
+    /// which keys it has.
+    pub(super) fn complete_through(&self, kind: usize) -> Option<Timestamp> {
+        if !self.all_heard && self.units.iter().any(|unit| !unit.heard) {
+            return None;
+        }
+        let heard = self.units.iter().filter(|unit| unit.heard);
+        heard.map(|unit| unit.through[kind]).min().flatten()
     }
 
     /// Closes windows that can change no more: those of `most` rows, or few more.

@@ -9,8 +9,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tideline_common::key::decode;
 use tideline_common::plan::{Plan, ViewPlan};
+use tideline_common::position::Partition;
 use tideline_common::record::NewRecord;
 use tideline_common::state::{CodecError, Reader};
 use tideline_common::time::Timestamp;
@@ -69,6 +71,13 @@ pub enum Effect {
         /// The record.
         record: NewRecord,
     },
+    /// An object of the lake, put or dropped. Of several for one path the last counts.
+    Store {
+        /// Its path.
+        path: String,
+        /// What it holds from then on; `None`: it is there no more.
+        content: Option<Bytes>,
+    },
     /// A post, to the webhook of an alert.
     Post(Post),
 }
@@ -110,7 +119,14 @@ pub trait Consumer: Send + Sync + fmt::Debug {
         let _ = (window, effects);
     }
 
-    /// Every window that starts before this has closed: nothing will be said of it any more.
+    /// Every window of this consumer that starts before `through` has been handed on, of all keys: what follows from the
+    /// order of windows of several keys is decided here, as [`closed`](Self::closed) may be told of one key before another
+    /// whose window is earlier. `now`: as in [`KeyWindow::now`].
+    fn complete(&mut self, through: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+        let _ = (through, now, effects);
+    }
+
+    /// Every window that starts before this has closed, whoever waited for it: nothing will be said of it any more.
     fn forget(&mut self, through: Timestamp) {
         let _ = through;
     }
@@ -135,7 +151,7 @@ pub trait Consumer: Send + Sync + fmt::Debug {
 pub trait Consumers: Send + Sync + fmt::Debug {
     /// The consumers of a view, as they are before any window: always the same, in the same order. Each partition of the
     /// view's changes has its own.
-    fn of(&self, plan: &Plan, view: &ViewPlan) -> Vec<Box<dyn Consumer>>;
+    fn of(&self, plan: &Plan, view: &ViewPlan, partition: Partition) -> Vec<Box<dyn Consumer>>;
 }
 
 /// No consumers but outputs and alerts.
@@ -143,16 +159,21 @@ pub trait Consumers: Send + Sync + fmt::Debug {
 pub struct NoOthers;
 
 impl Consumers for NoOthers {
-    fn of(&self, _: &Plan, _: &ViewPlan) -> Vec<Box<dyn Consumer>> {
+    fn of(&self, _: &Plan, _: &ViewPlan, _: Partition) -> Vec<Box<dyn Consumer>> {
         Vec::new()
     }
 }
 
 /// The consumers of a view, in the order in which they are given windows.
-pub(super) fn of(plan: &Plan, view: &Arc<ViewPlan>, others: &dyn Consumers) -> Vec<Box<dyn Consumer>> {
+pub(super) fn of(
+    plan: &Plan,
+    view: &Arc<ViewPlan>,
+    partition: Partition,
+    others: &dyn Consumers,
+) -> Vec<Box<dyn Consumer>> {
     let outputs = plan.outputs.iter().filter(|output| output.view == view.name);
     let outputs = outputs.map(|output| Box::new(Output::new(output.clone())) as Box<dyn Consumer>);
     let alerts = plan.alerts.iter().filter(|alert| alert.view == view.name);
     let alerts = alerts.map(|alert| Box::new(Alerting::new(alert.clone(), view.window)) as Box<dyn Consumer>);
-    outputs.chain(alerts).chain(others.of(plan, view)).collect()
+    outputs.chain(alerts).chain(others.of(plan, view, partition)).collect()
 }

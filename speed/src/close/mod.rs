@@ -15,7 +15,7 @@
 //! 1. Changes are read and merged: state is a function of what was read, in whatever order and however often.
 //! 2. What closes is decided, with all that follows from it: records, posts, what consumers remember.
 //! 3. That is made durable, in a checkpoint put only if absent under the number after the one before.
-//! 4. Only then anything is done: records are appended, alerts posted.
+//! 4. Only then anything is done: records are appended, objects put, alerts posted.
 //!
 //! A kill before 3 leaves no trace, and the same is decided again. A kill after it finds the decision in the checkpoint,
 //! and does it again: a record may be in its topic twice, always with one content and one identity. Of two processes at
@@ -50,5 +50,5 @@ mod task;
 pub use chain::CLOSE;
 pub use config::CloseConfig;
 pub use layer::{CloseHandle, CloseLayer, ClosePorts};
-pub use output::ID_HEADER;
+pub use output::{ID_HEADER, record_key};
 pub use status::{CloseCondition, CloseStatus};

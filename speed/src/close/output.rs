@@ -17,6 +17,16 @@ use super::consumer::{Consumer, Effect, KeyWindow};
 /// Header with the identity of a record.
 pub const ID_HEADER: &str = "tideline-id";
 
+/// The key of a record, of the values of key columns: of one its text, of several a JSON array. `None`: it has none.
+pub fn record_key<'v>(values: impl IntoIterator<Item = &'v Value>) -> Option<Bytes> {
+    let values: Vec<&Value> = values.into_iter().collect();
+    match values.as_slice() {
+        [] | [Value::Null] => None,
+        [value] => Some(value.to_string().into()),
+        several => Some(Json::from(several.iter().map(|value| value.to_json()).collect::<Vec<_>>()).to_string().into()),
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -29,15 +39,7 @@ impl Output {
     }
 
     fn key(&self, values: &[Value]) -> Option<Bytes> {
-        let mut parts = self.plan.key.iter().map(|at| values.get(*at).unwrap_or(&Value::Null));
-        match (self.plan.key.len(), parts.next()) {
-            (0, _) | (_, None) | (1, Some(Value::Null)) => None,
-            (1, Some(value)) => Some(value.to_string().into()),
-            (_, Some(first)) => {
-                let all: Vec<Json> = std::iter::once(first).chain(parts).map(Value::to_json).collect();
-                Some(Json::from(all).to_string().into())
-            }
-        }
+        record_key(self.plan.key.iter().map(|at| values.get(*at).unwrap_or(&Value::Null)))
     }
 
     fn payload(&self, window: &KeyWindow<'_>) -> Bytes {

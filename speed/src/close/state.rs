@@ -1,15 +1,17 @@
 //! All that one partition of a view's changes has come to, and its form in a checkpoint.
 //!
 //! ```text
-//! "TIDECLSE" | format 1 | view text | partition varint | sequence varint | version text | next offset varint
+//! "TIDECLSE" | format 2 | view text | partition varint | sequence varint | version text | next offset varint
 //! | records: n × (topic text | key: 0, or 1 and bytes | headers: n × (name text, bytes) | payload bytes)
-//! | posts: n × (alert text | id text | body bytes) | consumers: n × (name text | what it saved, bytes)
+//! | objects: n × (path text | 0: it is gone, or 1 and bytes) | posts: n × (alert text | id text | body bytes) | consumers: n × (name text | what it saved, bytes)
 //! | board, see Board::write | CRC-32 of everything before it, 4 bytes
 //! ```
+//! Format 1, which is still read, had no objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tideline_common::changes::Change;
 use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::ViewSchema;
@@ -24,7 +26,9 @@ use super::consumer::{self, Consumer, Consumers, Effect, KeyWindow, Post};
 use super::marks::{Ends, Terms};
 
 const MAGIC: &[u8; 8] = b"TIDECLSE";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format before: without objects.
+const FORMAT_WITHOUT_OBJECTS: u8 = 1;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(super) struct State {
     kind_of: Vec<usize>,
     /// Decided, and not known to be in their topics.
     pub(super) records: Vec<(String, NewRecord)>,
+    /// Decided, and not known to be in the lake: the content of a path, or that it is gone.
+    pub(super) objects: BTreeMap<String, Option<Bytes>>,
     /// Decided, and not known to have been taken.
     pub(super) posts: Vec<Post>,
     /// Whether there is more than in the last checkpoint.
@@ -79,7 +85,7 @@ pub(super) enum DamagedState {
 impl State {
     /// Nothing is known yet.
     pub(super) fn new(plan: &Plan, view: &Arc<ViewPlan>, partition: Partition, others: &dyn Consumers) -> Self {
-        let consumers = consumer::of(plan, view, others);
+        let consumers = consumer::of(plan, view, partition, others);
         let mut windows: Vec<(Window, bool)> = Vec::new();
         let mut kind_of = Vec::new();
         for consumer in &consumers {
@@ -109,6 +115,7 @@ impl State {
             consumers,
             kind_of,
             records: Vec::new(),
+            objects: BTreeMap::new(),
             posts: Vec::new(),
             is_new: true,
         }
@@ -161,6 +168,11 @@ impl State {
                     consumer.closed(&window, &mut effects);
                 }
             }
+            for (consumer, kind) in self.consumers.iter_mut().zip(&self.kind_of) {
+                if let Some(through) = self.board.complete_through(*kind) {
+                    consumer.complete(through, now, &mut effects);
+                }
+            }
             if let Some(through) = self.board.through() {
                 for consumer in &mut self.consumers {
                     consumer.forget(through);
@@ -172,6 +184,9 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Append { topic, record } => self.records.push((topic, record)),
+                Effect::Store { path, content } => {
+                    self.objects.insert(path, content);
+                }
                 Effect::Post(post) if self.posts.len() < most_posts => self.posts.push(post),
                 Effect::Post(_) => round.dropped += 1,
             }
@@ -201,6 +216,14 @@ impl State {
                 write_bytes(value, &mut out);
             }
             write_bytes(&record.payload, &mut out);
+        }
+        write_varint(self.objects.len() as u64, &mut out);
+        for (path, content) in &self.objects {
+            write_bytes(path.as_bytes(), &mut out);
+            out.push(u8::from(content.is_some()));
+            if let Some(content) = content {
+                write_bytes(content, &mut out);
+            }
         }
         write_varint(self.posts.len() as u64, &mut out);
         for post in &self.posts {
@@ -234,7 +257,7 @@ impl State {
         }
         let mut reader = Reader::new(rest);
         let format = reader.byte()?;
-        if format != FORMAT {
+        if !matches!(format, FORMAT | FORMAT_WITHOUT_OBJECTS) {
             return Err(DamagedState::Format(format));
         }
         let own = reader.text()? == self.view.name && reader.varint()? == u64::from(self.partition);
@@ -253,6 +276,12 @@ impl State {
             }
             let payload = reader.bytes()?.to_vec().into();
             self.records.push((topic, NewRecord { key, headers, payload }));
+        }
+        let objects = if format == FORMAT_WITHOUT_OBJECTS { 0 } else { reader.varint()? };
+        for _ in 0..objects {
+            let path = reader.text()?.to_owned();
+            let content = if reader.byte()? == 0 { None } else { Some(reader.bytes()?.to_vec().into()) };
+            self.objects.insert(path, content);
         }
         for _ in 0..reader.varint()? {
             let (alert, id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
@@ -276,5 +305,84 @@ impl State {
         }
         self.is_new = false;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::consumer::NoOthers;
+    use super::*;
+
+    const DEFINITION: &str = r#"
+version = 1
+name = "test"
+[sources.events]
+topic = "events"
+columns = { at = "string", who = "string" }
+event_time = "at"
+[tables.rows]
+from = "events"
+columns = { who = "who" }
+[views.counts]
+key = ["who"]
+window = "1m"
+measures.n = { table = "rows", agg = "count()" }
+[outputs.counts]
+view = "counts"
+topic = "counts"
+"#;
+
+    fn state() -> State {
+        let types = &tideline_transform::SqlTypes;
+        let plan = tideline_common::plan::load("test.toml", DEFINITION, &|_| None, types).unwrap();
+        let view = Arc::new(plan.views[0].clone());
+        State::new(&plan, &view, 3, &NoOthers)
+    }
+
+    fn with_crc(mut body: Vec<u8>) -> Vec<u8> {
+        let crc = crc32fast::hash(&body);
+        body.extend_from_slice(&crc.to_le_bytes());
+        body
+    }
+
+    #[test]
+    fn what_was_decided_reads_back() {
+        let mut one = state();
+        (one.sequence, one.next) = (7, 12);
+        one.objects.insert("a/b".to_owned(), Some(Bytes::from_static(b"content")));
+        one.objects.insert("a/gone".to_owned(), None);
+        one.records.push(("counts".to_owned(), NewRecord { payload: "{}".into(), ..NewRecord::default() }));
+        let bytes = one.encode();
+        let mut other = state();
+        assert!(other.decode(&bytes, 7).unwrap());
+        assert_eq!((other.sequence, other.next, other.objects.clone()), (8, 12, one.objects.clone()));
+        assert_eq!(other.records, one.records);
+        other.sequence = 7;
+        assert_eq!(other.encode(), bytes);
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_format_before_is_read() {
+        let mut one = state();
+        (one.sequence, one.next) = (7, 12);
+        let mut body = one.encode();
+        body.truncate(body.len() - 4);
+        let mut head = MAGIC.to_vec();
+        head.push(FORMAT_WITHOUT_OBJECTS);
+        write_bytes(one.view.name.as_bytes(), &mut head);
+        write_varint(3, &mut head);
+        write_varint(7, &mut head);
+        write_bytes(one.view.version.as_bytes(), &mut head);
+        write_varint(12, &mut head);
+        // No record; then came what there is none of.
+        write_varint(0, &mut head);
+        assert_eq!((body[head.len()], &body[MAGIC.len() + 1..head.len()]), (0, &head[MAGIC.len() + 1..]));
+        let old = with_crc([&head, &body[head.len() + 1..]].concat());
+        let mut other = state();
+        assert!(other.decode(&old, 7).unwrap());
+        assert_eq!((other.next, other.objects.len()), (12, 0));
+        body[MAGIC.len()] = 99;
+        assert!(matches!(state().decode(&with_crc(body), 7), Err(DamagedState::Format(99))));
     }
 }

@@ -265,7 +265,7 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Does what has been decided and made durable: appends all of it, in order, and sees to the posts.
+    /// Does what has been decided and made durable: appends all of it, in order, puts objects, and sees to the posts.
     async fn act(&mut self) -> Going {
         let (context, stop) = (self.context, self.stop);
         let records = &self.state()?.records;
@@ -284,9 +284,24 @@ impl Task<'_> {
                 };
             }
         }
+        for (path, content) in self.state()?.objects.clone() {
+            let objects = &context.ports.objects;
+            let store = || async {
+                match &content {
+                    Some(content) => objects.put(&path, content.clone()).await,
+                    None => objects.delete(&path).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(false),
+                stored = context.retry("put objects", store) => stored?,
+            };
+        }
         let Some(state) = self.state.as_deref_mut() else { return Err(lost()) };
-        state.is_new |= !state.records.is_empty();
+        state.is_new |= !state.records.is_empty() || !state.objects.is_empty();
         state.records.clear();
+        state.objects.clear();
         self.posts.start(context, &state.posts);
         Ok(!stop.is_cancelled())
     }
@@ -296,8 +311,9 @@ impl Task<'_> {
         let done = self.posts.done();
         let state = self.state()?;
         state.posts.retain(|post| !done.contains(&post.id));
-        // Records that were decided and not appended are in the last checkpoint, which must stay the last.
-        if state.is_new && state.records.is_empty() && state.board.has_no_changed() {
+        // What was decided and not done is in the last checkpoint, which must stay the last.
+        let done = state.records.is_empty() && state.objects.is_empty();
+        if state.is_new && done && state.board.has_no_changed() {
             self.checkpoint().await?;
         }
         self.report();

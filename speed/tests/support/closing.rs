@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tideline_common::alert::{self, AlertEvent};
 use tideline_common::plan::{self, Plan, ViewPlan};
 use tideline_common::ports::{ManualClock, PortResult, ViewSchema, Webhook, WebhookAnswer, WebhookPost};
-use tideline_common::position::Shard;
+use tideline_common::position::{Partition, Shard};
 use tideline_common::record::NewRecord;
 use tideline_common::state::{CodecError, Reader, StateBatch, StateTable, write_bytes, write_varint};
 use tideline_common::time::{Span, Timestamp};
@@ -141,7 +141,7 @@ struct Counting;
 struct Count(Window, BTreeMap<Vec<u8>, u64>);
 
 impl Consumers for Counting {
-    fn of(&self, _: &Plan, view: &ViewPlan) -> Vec<Box<dyn Consumer>> {
+    fn of(&self, _: &Plan, view: &ViewPlan, _: Partition) -> Vec<Box<dyn Consumer>> {
         vec![Box::new(Count(view.window, BTreeMap::new()))]
     }
 }

@@ -102,5 +102,6 @@ pub fn plan(partitions: u32) -> Plan {
         reports: Vec::new(),
         alerts: Vec::new(),
         outputs: Vec::new(),
+        predictions: Vec::new(),
     }
 }
