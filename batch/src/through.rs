@@ -91,6 +91,7 @@ mod tests {
             reports: Vec::new(),
             alerts: Vec::new(),
             outputs: Vec::new(),
+            endpoints: Vec::new(),
         };
         (plan, view)
     }

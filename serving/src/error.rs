@@ -15,6 +15,10 @@ pub enum Thing {
     Report,
     /// A topic.
     Topic,
+    /// An output.
+    Output,
+    /// An alert.
+    Alert,
     /// A batch run.
     Run,
 }
@@ -27,6 +31,8 @@ impl Thing {
             Self::Lookup => "lookup",
             Self::Report => "report",
             Self::Topic => "topic",
+            Self::Output => "output",
+            Self::Alert => "alert",
             Self::Run => "run",
         }
     }

@@ -5,6 +5,7 @@
 //! - [`merge`]: the query engine, [`merge::Reader`]: rows of windows, rankings, lookups, reports; works without HTTP
 //! - [`ranking`]: rankings kept ready in memory
 //! - [`alerts`]: alerts as they are fired, for whoever shows them live
+//! - [`live`]: views, rows and alerts as they change, for many clients at once
 //! - [`guard`]: what stands between queries and a store that may be down or slow
 //! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
 //! - [`error`]: why a query has no answer
@@ -19,6 +20,7 @@ pub mod api;
 pub mod boundary;
 pub mod error;
 pub mod guard;
+pub mod live;
 pub mod merge;
 pub mod ranking;
 mod versions;

@@ -127,6 +127,7 @@ fn plan(view: ViewPlan) -> Plan {
         reports: Vec::new(),
         alerts: Vec::new(),
         outputs: Vec::new(),
+        endpoints: Vec::new(),
     }
 }
 

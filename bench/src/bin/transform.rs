@@ -238,6 +238,7 @@ fn plan(sentiment: &str) -> Result<Plan> {
         reports: Vec::new(),
         alerts: Vec::new(),
         outputs: Vec::new(),
+        endpoints: Vec::new(),
     })
 }
 

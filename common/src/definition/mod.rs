@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub(crate) use diagnostic::Report as Findings;
 pub use diagnostic::{Diagnostic, Diagnostics, SourceFile};
 pub use model::{
-    Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Step, Table,
+    Alert, Definition, Endpoint, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Step, Table,
     View,
 };
 pub(crate) use reader::did_you_mean;

@@ -215,6 +215,8 @@ mod tests {
             reports: Vec::new(),
             alerts: Vec::new(),
             outputs: Vec::new(),
+            row_outputs: Vec::new(),
+            endpoints: Vec::new(),
         };
         Arc::new(Program::new(&plan, &source).unwrap())
     }

@@ -76,17 +76,7 @@ struct Inner {
 pub(super) fn topics(plan: &Plan, config: &CloseConfig) -> Vec<TopicSpec> {
     let views = plan.views.iter().filter(|view| plan.closes(&view.name));
     let mut topics: Vec<TopicSpec> = views.map(|view| changes_spec(changes::topic(&view.name))).collect();
-    for output in &plan.outputs {
-        // One that a source reads is made as the source says.
-        if !plan.sources.iter().any(|source| source.topic == output.topic) {
-            topics.push(TopicSpec {
-                name: output.topic.clone(),
-                partitions: output.partitions,
-                retention: output.retention,
-                max_bytes: None,
-            });
-        }
-    }
+    topics.extend(plan.output_topics());
     if !plan.alerts.is_empty() {
         topics.push(TopicSpec {
             name: alert::TOPIC.to_owned(),

@@ -102,5 +102,7 @@ pub fn plan(partitions: u32) -> Plan {
         reports: Vec::new(),
         alerts: Vec::new(),
         outputs: Vec::new(),
+        row_outputs: Vec::new(),
+        endpoints: Vec::new(),
     }
 }
