@@ -259,6 +259,10 @@ pub struct ServeConfig {
     pub max_store_reads: usize,
     /// Folder of the built web page; looked for when absent.
     pub web: Option<PathBuf>,
+    /// Live streams and sockets at once.
+    pub max_live: usize,
+    /// Origins of pages, beside this server's own, that may open a WebSocket; `*` is all of them.
+    pub origins: Vec<String>,
 }
 
 impl Default for ServeConfig {
@@ -270,6 +274,8 @@ impl Default for ServeConfig {
             rankings_bytes: 512 << 20,
             max_store_reads: 64,
             web: None,
+            max_live: 256,
+            origins: Vec::new(),
         }
     }
 }
@@ -488,11 +494,25 @@ impl Config {
         if self.serve.max_store_reads == 0 {
             return Err("serve.max_store_reads must be at least 1".to_owned());
         }
+        if self.serve.max_live == 0 {
+            return Err("serve.max_live must be at least 1".to_owned());
+        }
+        if let Some(origin) = self.serve.origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!(
+                "serve.origins: \"{origin}\" is no origin: scheme, host and port, as in https://example.com:8443, or *"
+            ));
+        }
         if self.serve.max_record_bytes == 0 || self.serve.max_body_bytes < self.serve.max_record_bytes {
             return Err("serve.max_body_bytes must be at least serve.max_record_bytes, and both positive".to_owned());
         }
         Ok(())
     }
+}
+
+/// What a browser sends as the origin of a page: no path, no slash at the end.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']))
 }
 
 /// A table within a table, made where there is none; `None` when something else has its name.

@@ -8,6 +8,7 @@ use tideline_common::generation::Generation;
 use tideline_common::plan::Plan;
 use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_ingest::appender::Appender;
+use tideline_serving::live::Live;
 use tideline_serving::merge::Reader;
 use tideline_speed::SpeedHandle;
 use tideline_speed::close::CloseHandle;
@@ -38,6 +39,8 @@ pub struct Platform {
     pub batch: Arc<BatchLayer>,
     /// The query engine.
     pub reader: Arc<Reader>,
+    /// Shows what changes.
+    pub live: Arc<Live>,
     /// Takes records in.
     pub appender: Arc<Appender>,
     /// Compares the layers.
@@ -73,6 +76,7 @@ impl Platform {
             }
         });
         let reader = Arc::new(stores.ranking_reader(&plan, &config.serve, &cancel));
+        let live = Live::start(Arc::clone(&reader), Arc::clone(&stores.log), &cancel);
         let agreements =
             Arc::new(Agreements::new(Arc::clone(&batch), Arc::clone(&stores.views), Arc::clone(&stores.clock)));
         let upkeep = maintain(Arc::clone(&plan), stores.clone(), Arc::clone(&speed), cancel.clone());
@@ -87,6 +91,7 @@ impl Platform {
             close,
             batch,
             reader,
+            live,
             appender,
             agreements,
             cancel,

@@ -405,6 +405,9 @@ impl Stores {
             };
             log.ensure_topic(&spec).await?;
         }
+        for spec in plan.output_topics() {
+            log.ensure_topic(&spec).await?;
+        }
         Ok(())
     }
 

@@ -24,3 +24,8 @@ fn movie_viewing() {
 fn trendscope() {
     check("trendscope");
 }
+
+#[test]
+fn customer_sentiment() {
+    check("customer-sentiment");
+}

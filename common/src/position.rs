@@ -44,3 +44,8 @@ const OFFSET_BITS: u32 = 44;
 pub const fn sequence(partition: Partition, offset: Offset) -> i64 {
     ((partition as i64) << OFFSET_BITS) | (offset & ((1 << OFFSET_BITS) - 1)) as i64
 }
+
+/// The offset in a [`sequence`].
+pub const fn offset_of(sequence: i64) -> Offset {
+    sequence as u64 & ((1 << OFFSET_BITS) - 1)
+}

@@ -148,6 +148,95 @@ fn plans_explain_themselves() {
 }
 
 #[test]
+fn customer_sentiment_is_configured_by_the_environment() {
+    let text = include_str!("../../schema/pipelines/customer-sentiment.toml");
+    insta::assert_snapshot!("customer_sentiment", load(text).unwrap().explain());
+    let env = |name: &str| match name {
+        "SENTIMENT_WINDOW" => Some("5m".to_owned()),
+        "CHURN_HIGH" => Some("0.5".to_owned()),
+        "CHURN_ALERT" => Some("0.99".to_owned()),
+        _ => None,
+    };
+    let plan = support::load_with(text, &env).unwrap();
+    let windows: std::collections::BTreeSet<String> =
+        plan.views.iter().map(|view| view.window.size.to_string()).collect();
+    assert_eq!(windows.into_iter().collect::<Vec<_>>(), ["5m"]);
+    assert!(plan.table("risks").unwrap().filter.as_ref().unwrap().ends_with(">= 0.5"));
+    assert_eq!(plan.alerts[0].when.sql, "churn_risk >= 0.99");
+}
+
+const ENDPOINTS: &str = r#"
+[endpoints.all]
+path = "/api/totals"
+view = "totals"
+
+[endpoints.best]
+path = "/api/totals/best-1.0"
+view = "totals"
+by = "mean"
+limit = 5
+"#;
+
+#[test]
+fn endpoints_are_paths_of_views() {
+    let plan = load(&format!("{CLEAN}{ENDPOINTS}")).unwrap();
+    let of = |at: usize| {
+        let endpoint = &plan.endpoints[at];
+        (endpoint.path.as_str(), endpoint.view.as_str(), endpoint.by.as_deref(), endpoint.limit)
+    };
+    assert_eq!(of(0), ("/api/totals", "totals", None, 1_000));
+    assert_eq!(of(1), ("/api/totals/best-1.0", "totals", Some("mean"), 5));
+    assert_eq!(plan.views[0].version, load(CLEAN).unwrap().views[0].version, "states are the same");
+    let text = plan.explain();
+    assert!(
+        text.contains("endpoint best\n  GET /api/totals/best-1.0\n  newest window of totals, up to 5 rows by mean"),
+        "{text}"
+    );
+    // Of two pipelines, neither may have the path of the other.
+    let other = load(&format!("{CLEAN}{ENDPOINTS}").replace("\"clean\"", "\"other\"")).unwrap();
+    let kinds: Vec<&str> = Plan::merge(vec![plan, other]).unwrap_err().iter().map(|clash| clash.kind).collect();
+    assert!(kinds.contains(&"endpoint") && kinds.contains(&"path of an endpoint"), "{kinds:?}");
+}
+
+#[test]
+fn mistakes_in_endpoints() {
+    let with = |body: &str| found(&format!("{CLEAN}[endpoints.e]\n{body}\n"));
+    let line = CLEAN.lines().count() + 2;
+    for (path, message) in [
+        ("/v1/views", "`/v1/views` does not begin with /api/, where paths of endpoints are"),
+        ("api/x", "`api/x` does not begin with /api/, where paths of endpoints are"),
+        ("/api/", "`/api/` is not a path"),
+        ("/api/a//b", "`/api/a//b` is not a path"),
+        ("/api/a/", "`/api/a/` is not a path"),
+        ("/api/a/../b", "`/api/a/../b` is not a path"),
+        ("/api/A", "`/api/A` is not a path"),
+        ("/api/{view}", "`/api/{view}` is not a path"),
+        ("/api/a?b=1", "`/api/a?b=1` is not a path"),
+    ] {
+        let found = with(&format!("path = \"{path}\"\nview = \"totals\""));
+        assert!(found.starts_with(&format!("{line}:9 {message}")) && found.lines().count() == 1, "{path}: {found}");
+    }
+    let long = with(&format!("path = \"/api/{}\"\nview = \"totals\"", "x".repeat(200)));
+    assert!(long.ends_with("a path has at most 200 characters"), "{long}");
+    let path = "path = \"/api/x\"";
+    assert!(with(&format!("{path}\nview = \"totls\"")).ends_with("unknown view `totls`"));
+    assert!(
+        with(&format!("{path}\nview = \"totals\"\nby = \"men\"")).ends_with("unknown column `men` of view `totals`")
+    );
+    assert!(with(&format!("{path}\nview = \"totals\"\nlimit = 0")).ends_with("`limit` is from 1 to 10000, not 0"));
+    assert!(with("view = \"totals\"").ends_with("`path` is missing"));
+    assert!(with(path).ends_with("`view` is missing"));
+    let twice = found(&format!("{CLEAN}{ENDPOINTS}[endpoints.third]\npath = \"/api/totals\"\nview = \"totals\"\n"));
+    assert!(twice.ends_with("endpoint `all` has the path `/api/totals` already"), "{twice}");
+    let maps = CLEAN.replace(
+        "measures.mean = { table = \"rows\", agg = \"avg(amount)\" }",
+        "measures.mean = { table = \"rows\", agg = \"histogram(label)\" }",
+    );
+    let found = found(&format!("{maps}[endpoints.e]\n{path}\nview = \"totals\"\nby = \"mean\"\n"));
+    assert!(found.ends_with("rows are ordered by a single value, and `mean` is of type map"), "{found}");
+}
+
+#[test]
 fn the_score_of_a_trend_is_the_sum_of_its_parts() {
     let text = include_str!("../../schema/pipelines/trendscope.toml");
     let score = |env: &dyn Fn(&str) -> Option<String>, popularity, mentions, sentiment| {
@@ -204,6 +293,82 @@ fn outputs_and_alerts_wait_for_windows() {
 fn mistakes_in_outputs_and_alerts() {
     let text = format!("{CLEAN}{}", include_str!("definitions/closing.toml"));
     insta::assert_snapshot!(diagnostics(&text).to_string());
+}
+
+const ROWS: &str = r#"
+[outputs.told]
+table = "rows"
+topic = "rows.told"
+partitions = 3
+retention = "30d"
+
+[outputs.some]
+table = "rows"
+topic = "rows.some"
+columns = ["tag", "event_time", "id"]
+key = ["tag", "id"]
+"#;
+
+#[test]
+fn rows_of_a_table_go_to_a_topic() {
+    let clean = load(CLEAN).unwrap();
+    let plan = load(&format!("{CLEAN}{ROWS}")).unwrap();
+    assert!(plan.outputs.is_empty() && !plan.closes("totals"), "nobody waits for windows");
+    assert_eq!(plan.version_of("events"), clean.version_of("events"), "and nothing is made anew");
+    let names = |fields: &[tideline_common::plan::Field]| -> Vec<String> {
+        fields.iter().map(|field| format!("{} {}", field.name, field.ty)).collect()
+    };
+    let [told, some] = &plan.row_outputs[..] else { panic!("{:?}", plan.row_outputs) };
+    assert_eq!(names(&told.columns), ["event_time timestamp", "id int", "amount float", "label string", "tag string"]);
+    assert!(told.key.is_empty(), "the source has none");
+    assert_eq!(
+        (names(&some.columns).join(", "), names(&some.key)),
+        ("tag string, event_time timestamp, id int".to_owned(), vec!["tag string".to_owned(), "id int".to_owned()])
+    );
+    let topics: Vec<(String, u32)> =
+        plan.output_topics().into_iter().map(|spec| (spec.name, spec.partitions)).collect();
+    assert_eq!(topics, [("rows.told".to_owned(), 3), ("rows.some".to_owned(), 2)]);
+    insta::assert_snapshot!("rows", plan.explain());
+    // The key of the source, where the table has it as it is; unless another one is asked for, or none.
+    let keyed = format!("{CLEAN}{ROWS}").replace("dedupe = \"label\"", "dedupe = \"label\"\nkey = \"label\"");
+    let key = |text: &str| names(&load(text).unwrap().row_outputs[0].key);
+    assert_eq!(key(&keyed), ["label string"]);
+    assert_eq!(key(&keyed.replace("topic = \"rows.told\"", "topic = \"rows.told\"\nkey = \"id\"")), ["id int"]);
+    assert!(key(&keyed.replace("topic = \"rows.told\"", "topic = \"rows.told\"\nkey = []")).is_empty());
+    assert!(key(&keyed.replace("label = \"label\"", "label = \"lower(label)\"")).is_empty());
+}
+
+#[test]
+fn mistakes_in_outputs_of_rows() {
+    let text = format!("{CLEAN}{}", include_str!("definitions/rows.toml"));
+    insta::assert_snapshot!(diagnostics(&text).to_string());
+}
+
+#[test]
+fn outputs_of_several_pipelines_lead_back_to_none() {
+    let one = load(&format!("{CLEAN}{ROWS}")).unwrap();
+    let other = |topic: &str| {
+        let text = CLEAN.replace("\"clean\"", "\"other\"").replace("\"events\"", "\"echoes\"");
+        let text = text.replace("sources.events", "sources.echoes").replace("tables.rows", "tables.echoed");
+        let text = text.replace("\"rows\"", "\"echoed\"").replace("views.totals", "views.sums");
+        let text = text.replace("topic = \"echoes\"", "topic = \"rows.told\"");
+        load(&format!("{text}\n[outputs.back]\nview = \"sums\"\ntopic = \"{topic}\"\n")).unwrap()
+    };
+    let merged = Plan::merge(vec![one.clone(), other("elsewhere")]).unwrap();
+    assert_eq!((merged.outputs.len(), merged.row_outputs.len()), (1, 2));
+    // What a source reads is made as the source says.
+    let made: Vec<String> = merged.output_topics().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(made, ["elsewhere", "rows.some"]);
+    let clashes = Plan::merge(vec![one.clone(), other("events")]).unwrap_err();
+    let texts: Vec<String> = clashes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        ["events", "rows.told"].map(|topic| format!(
+            "what an output writes to `{topic}` comes back to where it is from, by way of pipelines clean, other"
+        ))
+    );
+    let clashes = Plan::merge(vec![one, other("rows.some")]).unwrap_err();
+    assert!(clashes[0].to_string().starts_with("topic of an output `rows.some` is defined more than once"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Alerts that are remembered, and that one who listens may be behind.
-const RECENT: usize = 256;
+pub(crate) const RECENT: usize = 256;
 /// How long one read waits for alerts.
 const WAIT: Duration = Duration::from_millis(500);
 /// Pause after something that failed, or while there is no topic: nothing declares an alert then.

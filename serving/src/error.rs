@@ -17,6 +17,10 @@ pub enum Thing {
     Topic,
     /// A prediction.
     Prediction,
+    /// An output.
+    Output,
+    /// An alert.
+    Alert,
     /// A batch run.
     Run,
 }
@@ -30,6 +34,8 @@ impl Thing {
             Self::Report => "report",
             Self::Topic => "topic",
             Self::Prediction => "prediction",
+            Self::Output => "output",
+            Self::Alert => "alert",
             Self::Run => "run",
         }
     }

@@ -6,6 +6,7 @@
 //! - [`ranking`]: rankings kept ready in memory
 //! - [`predictions`]: how predictions are doing, and drift reports
 //! - [`alerts`]: alerts as they are fired, for whoever shows them live
+//! - [`live`]: views, rows and alerts as they change, for many clients at once
 //! - [`guard`]: what stands between queries and a store that may be down or slow
 //! - [`api`]: the HTTP endpoints over a [`merge::Reader`], problem documents, `OpenAPI`, [`api::serve`]
 //! - [`error`]: why a query has no answer
@@ -20,6 +21,7 @@ pub mod api;
 pub mod boundary;
 pub mod error;
 pub mod guard;
+pub mod live;
 pub mod merge;
 pub mod predictions;
 pub mod ranking;

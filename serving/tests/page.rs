@@ -114,7 +114,11 @@ async fn what_is_no_file_is_a_problem_and_nothing_outside_of_the_folder_is_serve
         assert!(!answer.body.contains("secret\n") && answer.body != "secret", "{uri}");
         assert_eq!(answer.header("content-type"), "application/problem+json", "{uri}");
         let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        assert_eq!((answer.status, &json["type"]), (StatusCode::NOT_FOUND, &"urn:tideline:problem:unknown-path".into()), "{uri}");
+        assert_eq!(
+            (answer.status, &json["type"]),
+            (StatusCode::NOT_FOUND, &"urn:tideline:problem:unknown-path".into()),
+            "{uri}"
+        );
     }
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         let request = Request::builder().method(&method).uri("/").body(Body::empty()).unwrap();

@@ -1,9 +1,9 @@
 //! A commit: what makes progress durable, in an order in which a kill between any two steps loses nothing.
 //!
-//! views synced → Bronze file → its dead letters → changes appended → checkpoint. The panes as of the position were
-//! flushed before. A checkpoint thus never stands for what is not in the views, in Bronze and in the topics of changes
-//! (see [`crate::changes`]). Runs beside the loop, which goes on
-//! with the next records meanwhile; one at a time.
+//! views synced → rows of outputs appended → Bronze file → its dead letters → changes appended → checkpoint. The panes as of
+//! the position were flushed before. A checkpoint thus never stands for what is not in the views, in Bronze and in the topics
+//! of changes (see [`crate::changes`]), and Bronze for no record whose rows are not in the topics of outputs (see
+//! [`crate::outputs`]). Runs beside the loop, which goes on with the next records meanwhile; one at a time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::bronze::{self, Taken};
 use crate::checkpoint::Snapshot;
 use crate::context::{Context, Reads, compute};
 use crate::dead_letter::{self, Rejection};
+use crate::outputs::{self, Appended};
 
 /// How long a commit waits for changes that have not been appended. Bronze waits for the commit.
 const CHANGES_WAIT: Duration = Duration::from_secs(1);
@@ -50,17 +51,21 @@ pub(crate) enum Committed {
     Lost { taken: Taken, next: Offset },
 }
 
-/// Commits what was taken, with a checkpoint at `taken.next` if given.
+/// Commits what was taken, with a checkpoint at `taken.next` if given. `outputs`: how far rows have been appended.
 pub(crate) async fn run(
     context: Arc<Context>,
     taken: Taken,
     checkpoint: Option<Checkpoint>,
+    outputs: Appended,
 ) -> Result<Committed, SpeedError> {
     let started = Instant::now();
     if checkpoint.is_some() {
         context.retry("sync views", || context.ports.views.sync()).await?;
         context.spent("sync views", started.elapsed());
     }
+    let waiting = Instant::now();
+    outputs::wait(outputs, taken.next).await?;
+    context.spent("wait for outputs", waiting.elapsed());
     if taken.first < taken.next
         && let Some(next) = put_file(&context, &taken).await?
         && next != taken.next

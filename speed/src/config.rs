@@ -35,6 +35,12 @@ pub struct SpeedConfig {
     /// Bytes of changed panes that wait to be appended to topics of changes, per shard; beyond it they are given up, and
     /// made again from the checkpoint when the topics can be written. 1 to 4 GiB.
     pub max_change_bytes: usize,
+    /// Bytes of records whose rows wait to be appended to the topics of outputs, per shard, for each output; when reached, the
+    /// shard waits for the log. 1 to 4 GiB.
+    pub max_output_bytes: usize,
+    /// Bytes of a row in the topic of an output, with its key and headers: less than a log takes. A larger row is left out,
+    /// and counted. 1 to 64 MiB.
+    pub max_row_bytes: usize,
     /// Rows of lookups that wait for a flush, per shard. 1 to 10,000,000.
     pub max_pending_rows: usize,
     /// Bytes of open panes, remembered keys and late counts, per shard. A shard above it stops reading, and says
@@ -84,6 +90,8 @@ impl Default for SpeedConfig {
             max_batch_bytes: 8 << 20,
             max_bronze_bytes: 16 << 20,
             max_change_bytes: 16 << 20,
+            max_output_bytes: 16 << 20,
+            max_row_bytes: 1_000_000,
             max_pending_rows: 50_000,
             max_state_bytes: 512 << 20,
             max_late_groups: 250_000,
@@ -134,6 +142,8 @@ impl SpeedConfig {
         count("speed.max_batch_bytes", self.max_batch_bytes, 1 << 30)?;
         count("speed.max_bronze_bytes", self.max_bronze_bytes, 4 << 30)?;
         count("speed.max_change_bytes", self.max_change_bytes, 4 << 30)?;
+        count("speed.max_output_bytes", self.max_output_bytes, 4 << 30)?;
+        count("speed.max_row_bytes", self.max_row_bytes, 64 << 20)?;
         count("speed.max_pending_rows", self.max_pending_rows, 10_000_000)?;
         count("speed.max_state_bytes", self.max_state_bytes, usize::MAX)?;
         count("speed.max_late_groups", self.max_late_groups, 100_000_000)?;

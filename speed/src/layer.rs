@@ -145,7 +145,10 @@ impl Inner {
         });
         let changes: BTreeSet<&String> =
             self.roster.programs.iter().flat_map(|p| &p.views).filter_map(|view| view.changes.as_ref()).collect();
-        sources.chain(changes.into_iter().map(|topic| changes_spec(topic.clone()))).collect()
+        sources
+            .chain(self.plan.output_topics())
+            .chain(changes.into_iter().map(|topic| changes_spec(topic.clone())))
+            .collect()
     }
 
     /// As [`persist`], told in the status of the membership.

@@ -8,8 +8,9 @@
 //! partial states of it with the same transform as the batch layer, merges them into its panes, and
 //! - **flushes** what changed to the views, whole and under the position that it is "as of": writing it again, or
 //!   late, changes nothing;
-//! - **commits** every checkpoint interval: views synced → Bronze file → dead letters → changes appended → checkpoint, each
-//!   created only if absent. What is read again after a kill therefore meets itself.
+//! - **appends** rows, as soon as they are made, to the topics of outputs that take them;
+//! - **commits** every checkpoint interval: views synced → rows appended → Bronze file → dead letters → changes appended →
+//!   checkpoint, each created only if absent. What is read again after a kill therefore meets itself.
 //!
 //! What a shard has computed is a function of the records before its position alone: no batch boundary, clock or
 //! number of restarts goes into it. Everything else follows from that.
@@ -19,6 +20,7 @@
 //! - `shard`: the task of one · `reader`: reads ahead, Bronze then log · `recover`: where it stood · `start`: where it began
 //! - `state`: what it has computed, pure · `dedupe`: keys seen · `late`: counts of late rows · `program`: the plan, compiled
 //! - `commit`: the order of durable steps · `bronze`: the chain · `checkpoint` · [`dead_letter`] · `changes`: for rankings kept ready
+//! - `outputs`: rows as they come, to topics
 //! - `rebuild`: all of it again, from Bronze alone
 //! - [`close`]: closed windows to topics and alerts, from the changes of all shards
 //! - `context`: ports of a shard, and trying again
@@ -39,6 +41,7 @@ mod dedupe;
 mod error;
 mod late;
 mod layer;
+mod outputs;
 mod program;
 mod reader;
 mod rebuild;

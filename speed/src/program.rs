@@ -1,10 +1,12 @@
 //! What is done to the records of one source: its transforms and views, compiled once, shared by its shards.
 
+use std::sync::Arc;
+
 use tideline_common::changes;
-use tideline_common::plan::{Plan, SourcePlan};
+use tideline_common::plan::{Plan, RowOutputPlan, SourcePlan};
 use tideline_common::ports::{LookupSchema, ViewSchema};
 use tideline_common::window::Window;
-use tideline_transform::{SourceTransform, TransformError, ViewTransform};
+use tideline_transform::{RowJson, SourceTransform, TransformError, ViewTransform};
 
 use crate::dedupe::Horizon;
 
@@ -16,6 +18,15 @@ pub(crate) struct TableProgram {
     pub(crate) views: Vec<usize>,
     /// Indexes in [`Program::lookups`].
     pub(crate) lookups: Vec<usize>,
+    /// Indexes in [`Program::outputs`].
+    pub(crate) outputs: Vec<usize>,
+}
+
+/// An output that rows of the source go to.
+#[derive(Debug)]
+pub(crate) struct OutputProgram {
+    pub(crate) plan: RowOutputPlan,
+    pub(crate) json: Arc<RowJson>,
 }
 
 /// A view that rows of the source go to.
@@ -38,6 +49,7 @@ pub(crate) struct Program {
     pub(crate) tables: Vec<TableProgram>,
     pub(crate) views: Vec<ViewProgram>,
     pub(crate) lookups: Vec<LookupSchema>,
+    pub(crate) outputs: Vec<OutputProgram>,
     pub(crate) horizon: Horizon,
     /// [`Plan::version_of`] the source: states of another fingerprint are of another meaning.
     pub(crate) fingerprint: String,
@@ -46,9 +58,11 @@ pub(crate) struct Program {
 impl Program {
     /// Compiles what `plan` does to the records of `source`.
     pub(crate) fn new(plan: &Plan, source: &SourcePlan) -> Result<Self, TransformError> {
-        let (mut tables, mut views, mut lookups) = (Vec::new(), Vec::<ViewProgram>::new(), Vec::new());
+        let (mut tables, mut views) = (Vec::new(), Vec::<ViewProgram>::new());
+        let (mut lookups, mut outputs) = (Vec::new(), Vec::new());
         for table in plan.tables_of(&source.name) {
-            let mut program = TableProgram { name: table.name.clone(), views: Vec::new(), lookups: Vec::new() };
+            let mut program =
+                TableProgram { name: table.name.clone(), views: Vec::new(), lookups: Vec::new(), outputs: Vec::new() };
             for view in plan.views_of(&table.name) {
                 let at = if let Some(at) = views.iter().position(|v| v.schema.name == view.name) {
                     at
@@ -68,19 +82,43 @@ impl Program {
                 program.lookups.push(lookups.len());
                 lookups.push(LookupSchema::from(lookup));
             }
-            // Rows that go nowhere in this layer are batch's alone: they need not be made.
-            if !program.views.is_empty() || !program.lookups.is_empty() {
-                tables.push(program);
+            for output in plan.row_outputs_of(&table.name) {
+                program.outputs.push(outputs.len());
+                outputs.push(OutputProgram { plan: output.clone(), json: Arc::new(RowJson::new(output)) });
             }
+            tables.push(program);
         }
-        Ok(Self {
+        let mut program = Self {
             source: source.clone(),
             transform: SourceTransform::new(plan, &source.name)?,
             horizon: Horizon::new(source, views.iter().map(|view| view.window)),
             tables,
             views,
             lookups,
+            outputs,
             fingerprint: plan.version_of(&source.name),
-        })
+        };
+        program.drop_idle_tables();
+        Ok(program)
+    }
+
+    /// Drops the tables whose rows go nowhere in this layer: they are batch's alone, and need not be made.
+    fn drop_idle_tables(&mut self) {
+        let goes =
+            |table: &TableProgram| !table.views.is_empty() || !table.lookups.is_empty() || !table.outputs.is_empty();
+        self.tables.retain(goes);
+    }
+
+    /// The same without what is told to others: topics of changes, and rows as they come.
+    pub(crate) fn untold(mut self) -> Self {
+        for view in &mut self.views {
+            view.changes = None;
+        }
+        for table in &mut self.tables {
+            table.outputs.clear();
+        }
+        self.outputs.clear();
+        self.drop_idle_tables();
+        self
     }
 }

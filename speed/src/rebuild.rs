@@ -3,7 +3,8 @@
 //! The same tasks run over the same records as ever, and end where Bronze does. They have a generation of their own
 //! ([`SpeedConfig::generation`]): no checkpoint of those at work meanwhile is taken for theirs, and whoever goes on with
 //! this generation later finds a checkpoint at the end of Bronze and reads on from there. Cut off, a rebuild goes on from
-//! its own last checkpoint. Nothing is appended to topics of changes: what was told there before holds still.
+//! its own last checkpoint. Nothing is appended to topics of changes, nor to those of outputs: what was told there before
+//! holds still.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,11 +60,8 @@ impl SpeedLayer {
         let mut shards = Vec::new();
         for source in plan.sources.clone() {
             let compiled = Arc::clone(&plan);
-            let mut program = compute(move || Program::new(&compiled, &source)).await??;
-            for view in &mut program.views {
-                view.changes = None;
-            }
-            let program = Arc::new(program);
+            let program = compute(move || Program::new(&compiled, &source)).await??;
+            let program = Arc::new(program.untold());
             for partition in partitions(&ports, &config, &program.source.name).await? {
                 shards.push((Arc::clone(&program), Shard::new(&program.source.name, partition)));
             }

@@ -27,6 +27,8 @@ pub(crate) struct Recovered {
     pub(crate) end: Offset,
     /// Position of the checkpoint that this is from.
     pub(crate) checkpoint: Option<Offset>,
+    /// Where the log ended; `None` when it was not asked.
+    pub(crate) log_end: Option<Offset>,
 }
 
 /// Files of Bronze, and where they end.
@@ -111,7 +113,7 @@ async fn look(context: &Context) -> Result<Recovered, SpeedError> {
         files.clear();
     }
     tracing::info!(%shard, position, end, ?log, files = files.len(), "recovered");
-    Ok(Recovered { state, files, end, checkpoint })
+    Ok(Recovered { state, files, end, checkpoint, log_end: log.map(|(_, next)| next) })
 }
 
 /// First and next offset of the partition in the log.

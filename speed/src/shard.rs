@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tideline_common::position::{Offset, Partition};
+use tideline_common::time::Timestamp;
 use tideline_common::watermark::Watermark;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::changes::{self, Changes};
 use crate::checkpoint;
 use crate::commit::{self, Checkpoint, Checkpointed, Committed};
 use crate::context::{Context, Reads, compute};
+use crate::outputs::Outputs;
 use crate::reader::{self, Input};
 use crate::recover::{Recovered, recover};
 use crate::state::ShardState;
@@ -117,6 +119,7 @@ struct Task<'a> {
     buffer: Buffer,
     commit: Option<Commit>,
     changes: Option<Changes>,
+    outputs: Outputs,
     /// Position of the last checkpoint.
     checkpointed: Offset,
     checkpointed_at: Instant,
@@ -139,7 +142,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         () = stop.cancelled() => return Ok(()),
         recovered = recover(context) => recovered?,
     };
-    let Recovered { state, files, end, checkpoint } = recovered;
+    let Recovered { state, files, end, checkpoint, log_end } = recovered;
     context.status.update(|status| {
         status.bronze = end;
         status.flushed = state.position;
@@ -155,6 +158,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         buffer: Buffer::new(state.position, state.tail),
         commit: None,
         changes: Changes::start(context, state.position, state.watermark).await,
+        outputs: Outputs::start(context, state.position, log_end),
         checkpointed: checkpoint.unwrap_or(state.position),
         checkpointed_at: Instant::now(),
         checkpoint_after: early(context),
@@ -179,6 +183,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
                 Some(input) => task.take(input?).await?,
                 None => return Err(SpeedError::Panicked("the reader ended".to_owned())),
             },
+            () = task.outputs.room(), if !task.outputs.has_room(context) => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
         let target = *controls.seal.borrow();
@@ -228,7 +233,9 @@ impl Task<'_> {
     fn has_room(&self) -> bool {
         // In the midst of a file that is in Bronze already nothing can be cut, and little is held.
         let in_bronze = self.position() < self.buffer.next;
-        !self.over && (in_bronze || self.buffer.bytes() < self.context.config.max_bronze_bytes)
+        !self.over
+            && self.outputs.has_room(self.context)
+            && (in_bronze || self.buffer.bytes() < self.context.config.max_bronze_bytes)
     }
 
     /// Whether Bronze can be continued from the position: not in the midst of a file that is there already.
@@ -259,13 +266,18 @@ impl Task<'_> {
             Input::Records { records, next, drained } => {
                 let started = std::time::Instant::now();
                 let count = records.len() as u64;
+                let since = records.first().map_or(Timestamp::MIN, |record| record.appended);
+                let payload: usize = records.iter().map(|record| record.payload.len()).sum();
+                // What is in Bronze is in the topics of outputs.
+                let told = self.buffer.next;
                 let work = move |state: &mut ShardState| {
-                    let applied = state.apply(&records, next)?;
+                    let applied = state.apply(&records, next, told)?;
                     Ok::<_, SpeedError>((records, applied, state.bytes()))
                 };
                 let (records, applied, bytes) = self.compute(work).await??;
                 self.context.spent("transform", applied.transform);
                 self.context.spent("merge", applied.merge);
+                self.outputs.add(applied.outputs, payload, next, since);
                 let rejections = applied.rejections;
                 let labels = self.context.labels();
                 metrics::counter!("tideline_speed_records_total", &labels).increment(count);
@@ -381,7 +393,7 @@ impl Task<'_> {
             None
         };
         let taken = self.buffer.take(self.position());
-        let commit = commit::run(Arc::clone(self.context), taken, checkpoint);
+        let commit = commit::run(Arc::clone(self.context), taken, checkpoint, self.outputs.appended());
         self.commit = Some(AbortOnDropHandle::new(tokio::spawn(commit)));
         Ok(())
     }
@@ -417,7 +429,7 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Ends in order: flush, Bronze, checkpoint.
+    /// Ends in order: flush, rows of outputs, Bronze, checkpoint.
     async fn finish(mut self) -> Result<(), SpeedError> {
         let mut tried = false;
         loop {

@@ -12,6 +12,7 @@ use tideline_common::record::Record;
 use tideline_common::state::{StateBatch, StateTable};
 use tideline_common::time::Timestamp;
 use tideline_common::watermark::{Watermark, is_late};
+use tideline_transform::JsonRows;
 use tideline_transform::frame::lookup_rows;
 
 use crate::SpeedError;
@@ -68,6 +69,8 @@ pub(crate) struct ShardState {
 pub(crate) struct Applied {
     /// Those that cannot be read.
     pub(crate) rejections: Vec<Rejection>,
+    /// Rows for the topics of outputs, if there are any, one per output of the program.
+    pub(crate) outputs: Vec<Option<JsonRows>>,
     /// Time spent on making rows and states of them.
     pub(crate) transform: Duration,
     /// Time spent on merging the states.
@@ -110,11 +113,12 @@ impl ShardState {
         }
     }
 
-    /// Takes in records, in offset order, after which the position is `next`.
+    /// Takes in records, in offset order, after which the position is `next`. Rows of records before `told` are in the topics
+    /// of outputs already.
     ///
     /// # Errors
     /// When an expression of the plan cannot be evaluated; the state is then not to be used any more.
-    pub(crate) fn apply(&mut self, records: &[Record], next: Offset) -> Result<Applied, SpeedError> {
+    pub(crate) fn apply(&mut self, records: &[Record], next: Offset, told: Offset) -> Result<Applied, SpeedError> {
         let (began, mut merge) = (Instant::now(), Duration::ZERO);
         let program = Arc::clone(&self.program);
         let decoded = program.transform.decode(self.shard.partition, records)?;
@@ -149,9 +153,11 @@ impl ShardState {
         }
 
         self.position = next;
+        let mut outputs: Vec<Option<JsonRows>> = program.outputs.iter().map(|_| None).collect();
         if !rows.is_empty() {
+            let mut tables = program.transform.tables_over(&rows);
             for table in &program.tables {
-                let frame = program.transform.table_rows(&table.name, &rows)?;
+                let frame = tables.rows(&table.name)?;
                 if frame.height() == 0 {
                     continue;
                 }
@@ -170,6 +176,10 @@ impl ShardState {
                         self.rows.push((schema.clone(), rows));
                     }
                 }
+                // JSON is made of them where they are appended.
+                for at in table.outputs.iter().filter(|_| next > told) {
+                    outputs[*at] = Some(program.outputs[*at].json.over(&frame, told)?);
+                }
             }
         }
         let reject = |rejected: &tideline_transform::Rejected| {
@@ -180,7 +190,7 @@ impl ShardState {
             })
         };
         let rejections = decoded.rejected.iter().filter_map(reject).collect();
-        Ok(Applied { rejections, transform: began.elapsed().saturating_sub(merge), merge })
+        Ok(Applied { rejections, outputs, transform: began.elapsed().saturating_sub(merge), merge })
     }
 
     /// Highest event time so far, `i64::MIN` before the first row.

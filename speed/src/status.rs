@@ -43,6 +43,8 @@ pub struct ShardStatus {
     pub checkpoint: Option<Offset>,
     /// When the last checkpoint was made.
     pub checkpoint_at: Option<Timestamp>,
+    /// Per output that takes rows: those of everything before this offset are in its topic.
+    pub outputs: BTreeMap<String, Offset>,
     /// Next offset of the log, as of the last look.
     pub log_end: Offset,
     /// Event-time progress.
@@ -94,6 +96,7 @@ impl StatusCell {
             bronze: 0,
             checkpoint: None,
             checkpoint_at: None,
+            outputs: BTreeMap::new(),
             log_end: 0,
             progress: Watermark::default(),
             watermark: None,

@@ -115,6 +115,7 @@ impl Batch {
             topics: Arc::new(NoTopics),
             batch: Some(Arc::new(Runs(Arc::clone(&batch)))),
             agreement: Some(Arc::clone(&agreements) as _),
+            live: None,
             status: Arc::new(status),
             metrics: process.metrics(),
             config: api_config(config, Scope::Batch),

@@ -41,6 +41,7 @@ impl Ingest {
             topics: Arc::new(Topics(appender)),
             batch: None,
             agreement: None,
+            live: None,
             status: Arc::new(Status::new(&plan, &stores).with_connectors(&connectors)),
             metrics: process.metrics(),
             config: api_config(&config, Scope::Ingest),

@@ -27,7 +27,7 @@ impl Migrate {
         if config.log.kind == LogKind::Kafka {
             let log = crate::stores::kafka(&config)?;
             Stores::ensure_topics_of(&log, &plan).await?;
-            println!("kafka: {} topics", plan.sources.len());
+            println!("kafka: {} topics", plan.sources.len() + plan.output_topics().len());
         }
         if config.views.kind == ViewsKind::Scylla {
             let in_use = in_use(&config).await;

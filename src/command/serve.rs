@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tideline_serving::api::{self, ApiParts, Scope};
+use tideline_serving::live::Live;
 
 use crate::agreement::Agreements;
 use crate::command::role::Role;
@@ -35,11 +36,14 @@ impl Serve {
         // Compared on demand: the batch role compares by itself after each version.
         let batch = stores.batch(&plan, &config)?;
         let agreements = Agreements::new(batch, Arc::clone(&stores.views), Arc::clone(&stores.clock));
+        let reader = Arc::new(stores.ranking_reader(&plan, &config.serve, process.shutdown()));
+        let live = Live::start(Arc::clone(&reader), Arc::clone(&stores.log), process.shutdown());
         let router = api::router(ApiParts {
-            reader: Arc::new(stores.ranking_reader(&plan, &config.serve, process.shutdown())),
+            reader,
             topics: Arc::new(Topics(stores.appender(&plan)?)),
             batch: None,
             agreement: Some(Arc::new(agreements)),
+            live: Some(live),
             status: Arc::new(Status::new(&plan, &stores).without_log()),
             metrics: process.metrics(),
             config: api_config(&config, Scope::Everything),

@@ -47,6 +47,7 @@ impl Speed {
             topics: Arc::new(NoTopics),
             batch: None,
             agreement: None,
+            live: None,
             status: Arc::new(Status::new(&plan, &stores).starting_speed(Arc::clone(&slot), Arc::clone(&closing))),
             metrics: process.metrics(),
             config: api_config(&config, Scope::Operations),

@@ -49,6 +49,7 @@ pub fn write(status: &Json, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "{}: {reason}", shard_name(&shard["shard"]))?;
         }
     }
+    outputs(status, out)?;
     writeln!(out)?;
     views(status).write(Format::Table, out)?;
     writeln!(out)?;
@@ -141,6 +142,24 @@ fn shards(status: &Json) -> Rows {
         })
         .collect();
     named(&rows, &["shard"])
+}
+
+/// One row per output of rows and shard: how far its topic is behind; nothing where there is none.
+fn outputs(status: &Json, out: &mut dyn Write) -> io::Result<()> {
+    let of = |shard: &Json| -> Vec<Json> {
+        let position = shard["position"].as_u64().unwrap_or_default();
+        let row = |(output, appended): (&String, &Json)| {
+            let waiting = position.saturating_sub(appended.as_u64().unwrap_or_default());
+            json!({ "output": output, "shard": shard_name(&shard["shard"]), "appended": appended, "waiting": waiting })
+        };
+        shard["outputs"].as_object().into_iter().flatten().map(row).collect()
+    };
+    let rows: Vec<Json> = status["process"]["shards"].as_array().into_iter().flatten().flat_map(of).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    named(&rows, &["output"]).write(Format::Table, out)
 }
 
 /// One row per view: how far batch answers, and the newest pane of the speed layer.
@@ -239,6 +258,21 @@ mod tests {
         published: version 7, 2026-01-01T11:55:00Z
         last run:  failed at 2026-01-01T11:55:09Z: a gap
         agreement: THE LAYERS DISAGREE: version 7 at 2026-01-01T11:55:01Z, 40 panes compared, 38 equal, 1 explained, 1 unexplained
+        ");
+    }
+
+    #[test]
+    fn outputs_of_rows_are_shown_with_what_waits() {
+        let shard = |partition: u64, position: u64, appended: u64| json!({ "shard": { "source": "feed", "partition": partition }, "position": position, "outputs": { "told": appended } });
+        let status = json!({ "process": { "shards": [shard(0, 40, 40), shard(1, 120, 7)] } });
+        let mut out = Vec::new();
+        outputs(&status, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+
+        output  shard   appended  waiting
+        ──────  ──────  ────────  ───────
+        told    feed/0        40        0
+        told    feed/1         7      113
         ");
     }
 

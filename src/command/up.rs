@@ -95,6 +95,7 @@ fn router_beside(platform: &Platform, config: &Config, connectors: &Connectors, 
         topics: Arc::new(Topics(Arc::clone(&platform.appender))),
         batch: Some(Arc::new(Runs(Arc::clone(&platform.batch)))),
         agreement: Some(Arc::clone(&platform.agreements) as _),
+        live: Some(Arc::clone(&platform.live)),
         status: Arc::new(status),
         metrics,
         config: api_config(config, Scope::Everything),
@@ -108,6 +109,8 @@ pub fn api_config(config: &Config, scope: Scope) -> ApiConfig {
         max_record_bytes: config.serve.max_record_bytes,
         max_body_bytes: config.serve.max_body_bytes,
         web: web::folder(config.serve.web.as_deref()),
+        max_live: config.serve.max_live,
+        origins: config.serve.origins.clone(),
         ..ApiConfig::default()
     }
 }

@@ -22,7 +22,7 @@ pub struct Case {
     pub views: BTreeMap<String, Vec<Json>>,
     /// Report → expected rows.
     pub reports: BTreeMap<String, Vec<Json>>,
-    /// Output → expected rows, of all windows: those that have closed are among them.
+    /// Output → expected rows: of a view those of all windows, of which those that have closed must come; of a table all.
     pub outputs: BTreeMap<String, Vec<Json>>,
     /// Prediction → expected records, of all windows, likewise.
     pub predictions: BTreeMap<String, Vec<Json>>,
@@ -75,9 +75,10 @@ impl Case {
             }
         }
         let outputs = expected(&folder.join("expected/outputs"))?;
-        for output in &plan.outputs {
-            if !outputs.contains_key(&output.name) {
-                bail!("{}: expected/outputs/{}.ndjson is missing", folder.display(), output.name);
+        let of_views = plan.outputs.iter().map(|output| &output.name);
+        for output in of_views.chain(plan.row_outputs.iter().map(|output| &output.name)) {
+            if !outputs.contains_key(output) {
+                bail!("{}: expected/outputs/{output}.ndjson is missing", folder.display());
             }
         }
         let predictions = expected(&folder.join("expected/predictions"))?;

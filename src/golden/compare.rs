@@ -152,7 +152,57 @@ pub fn prediction(expected: &[Json], found: &[Json]) -> Vec<String> {
     for group in wanted.keys().filter(|group| !seen.contains_key(*group)) {
         differences.push(format!("{group}is missing"));
     }
+    differences
+}
+
+/// What differs between the expected rows of a table and those found, in any order: rows that agree in all but their floats
+/// are compared one by one, in the order of these.
+pub fn rows(expected: &[Json], found: &[Json]) -> Vec<String> {
+    let (wanted, found) = (by_exact(expected), by_exact(found));
+    let mut differences = Vec::new();
+    for (exact, want) in &wanted {
+        let have = found.get(exact).map_or(&[][..], Vec::as_slice);
+        if want.len() != have.len() {
+            differences.push(format!("{exact}: expected {} times, found {}", want.len(), have.len()));
+        }
+        for (want, have) in want.iter().zip(have) {
+            let mut pairs = want.iter().zip(have);
+            if let Some((want, have)) = pairs.find(|(a, b)| !same(&Json::from(**a), &Json::from(**b), FLOATS)) {
+                differences.push(format!("{exact}: expected {want}, found {have}"));
+            }
+        }
+    }
+    for exact in found.keys().filter(|exact| !wanted.contains_key(*exact)) {
+        differences.push(format!("{exact} should not be there"));
+    }
     short(differences)
+}
+
+/// Rows by all of their columns but floats; of each the floats, in the order of their columns.
+fn by_exact(rows: &[Json]) -> BTreeMap<String, Vec<Vec<f64>>> {
+    let mut groups: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
+    for row in rows {
+        let mut columns: BTreeMap<&String, Json> =
+            row.as_object().into_iter().flatten().map(|(k, v)| (k, v.clone())).collect();
+        let mut floats = Vec::new();
+        for value in columns.values_mut() {
+            if let Some(float) = value.as_f64().filter(|_| value.is_f64()) {
+                floats.push(float);
+                *value = Json::from("a float");
+            }
+        }
+        groups.entry(serde_json::to_string(&columns).unwrap_or_default()).or_default().push(floats);
+    }
+    for floats in groups.values_mut() {
+        floats.sort_by(|a, b| {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| a.total_cmp(b))
+                .find(|order| order.is_ne())
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
+    }
+    groups
 }
 
 fn short(mut differences: Vec<String>) -> Vec<String> {
@@ -204,5 +254,22 @@ mod tests {
         assert!(same(&json!(100), &json!(101), 0.02));
         assert!(!same(&json!(null), &json!(0.0), 0.01));
         assert!(same(&json!(-0.5), &json!(-0.5049), 0.01));
+    }
+
+    #[test]
+    fn rows_are_compared_in_any_order() {
+        let row = |id: &str, n: i64, x: f64| json!({ "id": id, "n": n, "x": x });
+        let all = [row("a", 1, 0.5), row("a", 1, 0.25), row("b", 2, 1.0)];
+        let close = [row("b", 2, 1.0 + 1e-12), row("a", 1, 0.25), row("a", 1, 0.5)];
+        assert_eq!(rows(&all, &close), Vec::<String>::new());
+        for other in [
+            vec![row("b", 2, 1.0), row("a", 1, 0.25)],
+            vec![row("b", 2, 1.0), row("a", 1, 0.25), row("a", 1, 0.75)],
+            vec![row("b", 3, 1.0), row("a", 1, 0.25), row("a", 1, 0.5)],
+            [&close[..], &close[2..]].concat(),
+        ] {
+            assert!(!rows(&all, &other).is_empty(), "{other:?}");
+        }
+        assert!(rows(&[json!({ "x": null })], &[json!({ "x": 0.0 })]).len() == 2, "null is no float");
     }
 }

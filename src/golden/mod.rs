@@ -5,7 +5,8 @@
 //! input/<topic>.ndjson             records of a topic, in order
 //! expected/<view>.ndjson           rows of a view, as GET /v1/views/<view>/rows answers them
 //! expected/reports/<report>.ndjson rows of a report
-//! expected/outputs/<output>.ndjson rows of all windows of an output, in the same form: those that have closed must be in its topic
+//! expected/outputs/<output>.ndjson rows of all windows of an output, in the same form: those that have closed must be in its topic;
+//!                                  of an output that takes the rows of a table, all of them, as they are in its topic, in any order
 //! expected/predictions/<prediction>.ndjson records of a prediction over all windows: those that follow from closed ones must be in its topic
 //! ```
 //! A view over a topic that the pipeline itself writes needs no expected rows: what it holds depends on which windows have closed.
@@ -24,11 +25,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tideline_common::key::Key;
-use tideline_common::plan::{OutputPlan, PredictionPlan, ViewPlan};
+use tideline_common::plan::{OutputPlan, PredictionPlan, RowOutputPlan, ViewPlan};
 use tideline_common::ports::{KeySelector, PaneQuery, ReadRequest, ViewSchema};
+use tideline_common::record::Record;
 use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
 use tideline_serving::merge::{MAX_LIMIT, Reader, ReportRequest, RowsRequest};
+use tideline_speed::close::ID_HEADER;
 
 use crate::config::Config;
 use crate::platform::{Platform, Stores};
@@ -113,6 +116,9 @@ async fn straight(case: &Case, data: &Path, killed: bool) -> anyhow::Result<Vec<
     }
     for prediction in &plan.predictions {
         checks.push(check_prediction(&platform, case, prediction, mode("closed windows")).await?);
+    }
+    for output in &plan.row_outputs {
+        checks.push(check_rows(&platform, case, output, mode("rows")).await?);
     }
     let report = platform.batch.run().await.context("the batch run failed")?;
     if !report.is_clean() {
@@ -252,7 +258,7 @@ async fn check_output(platform: &Platform, case: &Case, output: &OutputPlan, mod
         let mut found: BTreeMap<String, Answer> = BTreeMap::new();
         let mut differences = Vec::new();
         for record in records(platform, &output.topic).await? {
-            let json = serde_json::from_slice(&record).context("a record of an output is JSON")?;
+            let json = serde_json::from_slice(&record.payload).context("a record of an output is JSON")?;
             let answer = Answer::of_record(&view.key, &json).context("a record of an output has a key and a window")?;
             if let Some(other) = found.insert(answer.group.clone(), answer.clone())
                 && other.values != answer.values
@@ -319,8 +325,25 @@ async fn check_prediction(
     }
 }
 
+/// The records of an output of a table are its rows, each once but for copies that are the same.
+async fn check_rows(platform: &Platform, case: &Case, output: &RowOutputPlan, mode: String) -> anyhow::Result<Checked> {
+    let mut found: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+    let mut differences = Vec::new();
+    for record in records(platform, &output.topic).await? {
+        let (_, id) = record.headers.iter().find(|(name, _)| name == ID_HEADER).context("a row has an id")?;
+        if let Some(other) = found.insert(id.clone(), record.payload.clone())
+            && other != record.payload
+        {
+            differences.push(format!("{} is there twice, and not the same", String::from_utf8_lossy(id)));
+        }
+    }
+    let found: Result<Vec<serde_json::Value>, _> = found.values().map(|row| serde_json::from_slice(row)).collect();
+    differences.extend(compare::rows(&case.outputs[&output.name], &found.context("a row of an output is JSON")?));
+    Ok(Checked { name: format!("{}: {mode}", output.name), differences })
+}
+
 /// The records of a topic.
-async fn records(platform: &Platform, topic: &str) -> anyhow::Result<Vec<Bytes>> {
+async fn records(platform: &Platform, topic: &str) -> anyhow::Result<Vec<Record>> {
     let mut all = Vec::new();
     for (partition, (first, next)) in platform.stores.log.topic(topic).await?.partitions {
         let mut from = first;
@@ -336,7 +359,7 @@ async fn records(platform: &Platform, topic: &str) -> anyhow::Result<Vec<Bytes>>
             let records = platform.stores.log.read(&request).await?;
             let Some(last) = records.last() else { break };
             from = last.offset + 1;
-            all.extend(records.into_iter().map(|record| record.payload));
+            all.extend(records);
         }
     }
     Ok(all)

@@ -135,6 +135,16 @@ mod tests {
             Err(PortError::unavailable(topic, "not asked for"))
         }
 
+        async fn append_to(
+            &self,
+            topic: &str,
+            _: Partition,
+            _: Vec<NewRecord>,
+            _: Timestamp,
+        ) -> PortResult<(Offset, Offset)> {
+            Err(PortError::unavailable(topic, "not asked for"))
+        }
+
         async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
             Err(PortError::unavailable(&request.topic, "not asked for"))
         }

@@ -125,6 +125,16 @@ impl Log for Prefixed {
         self.log.append(&self.full(topic), records, now).await
     }
 
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        self.log.append_to(&self.full(topic), partition, records, now).await
+    }
+
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
         self.log.read(&ReadRequest { topic: self.full(&request.topic), ..request.clone() }).await
     }

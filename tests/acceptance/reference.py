@@ -363,3 +363,162 @@ def movie_trends(movie_lines, comment_lines, compound):
             "trend_score": 0.4 * popularity + 0.3 * len(scores) * 10 + 0.3 * (avg_sentiment + 1) * 50,
         }
     return rows
+
+
+def exact(at):
+    """Microseconds since the epoch as RFC 3339, with as many digits as it takes: none, three or six."""
+    fraction = at % SECOND
+    if not fraction:
+        return iso(at)
+    digits = f"{fraction:06}" if fraction % 1000 else f"{fraction // 1000:03}"
+    return iso(at).replace("Z", f".{digits}Z")
+
+
+# Longest value of each field of a customer's message; those that must be there come first.
+MESSAGE = {
+    "id": 200, "created_at": None, "text": 20000, "channel": 100, "platform": 100, "city": 200, "product": 200, "author": 200, "language": 35,
+}
+
+
+def customer_messages(lines, enrichment):
+    """Rows of the table `messages`, in the order of the records, each with its time `at`."""
+    rows, seen = [], set()
+    for message in load(lines):
+        values = {name: message.get(name) for name in MESSAGE}
+        if any(value is not None and not isinstance(value, str) for value in values.values()):
+            continue
+        if any(values[name] is None or not values[name].strip() for name in list(MESSAGE)[:5]):
+            continue
+        if any(limit and values[name] is not None and len(values[name]) > limit for name, limit in MESSAGE.items()):
+            continue
+        try:
+            at = micros(values["created_at"])
+        except (ValueError, AttributeError):
+            continue
+        if values["id"] in seen:
+            continue
+        seen.add(values["id"])
+        trimmed = {name: (value.strip() or None) if value is not None else None for name, value in values.items()}
+        for name in ("channel", "platform", "language"):
+            trimmed[name] = trimmed[name] and trimmed[name].lower()
+        rows.append({**trimmed, "id": values["id"], "at": at, "scope": "all", **enrichment.of(values["text"])})
+    return rows
+
+
+CUSTOMER_VIEWS = {
+    "sentiment_overall": "scope", "sentiment_by_city": "city", "sentiment_by_product": "product", "sentiment_by_channel": "channel",
+    "sentiment_by_platform": "platform",
+}
+# Columns of a record of `sentiment.processed`, beside `event_time`.
+PROCESSED = [
+    "id", "text", "city", "product", "channel", "platform", "author", "language", "sentiment", "label", "emotion", "toxicity", "churn_risk",
+]
+HIGH_CHURN = 0.7
+EMOTIONS = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
+
+
+def counted(rows, column):
+    counts = defaultdict(int)
+    for row in rows:
+        counts[row[column]] += 1
+    return dict(sorted(counts.items()))
+
+
+def grouped(rows, *keys):
+    """Groups of rows by what each of `keys` says of one."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[tuple(key(row) for key in keys)].append(row)
+    return groups
+
+
+def at_risk(rows):
+    """Rows of the table `risks`."""
+    return [row for row in rows if row["author"] is not None and row["churn_risk"] >= HIGH_CHURN]
+
+
+def customer_views(rows, size=MINUTE):
+    """View -> {(key, window start): answer} of the views of customer-sentiment."""
+    views = {}
+    for view, key in CUSTOMER_VIEWS.items():
+        answers = {}
+        for group, own in grouped(rows, lambda row: row[key], lambda row: row["at"] - row["at"] % size).items():
+            labels = counted(own, "label")
+            answers[group] = {
+                "messages": len(own),
+                "avg_sentiment": mean([row["sentiment"] for row in own]),
+                **{label: labels.get(label, 0) for label in ("positive", "neutral", "negative")},
+                "avg_churn_risk": mean([row["churn_risk"] for row in own]),
+                "high_churn": sum(row["churn_risk"] >= HIGH_CHURN for row in own),
+                "avg_toxicity": mean([row["toxicity"] for row in own]),
+                "emotions": counted(own, "emotion"),
+            }
+        views[view] = answers
+    views["customers_at_risk"] = {}
+    for group, own in grouped(at_risk(rows), lambda row: row["author"], lambda row: row["at"] - row["at"] % size).items():
+        own.sort(key=lambda row: row["at"])
+        assert len({row["at"] for row in own}) == len(own), "which message is the last is a matter of taste"
+        products = [row["product"] for row in own if row["product"] is not None]
+        views["customers_at_risk"][group] = {
+            "messages": len(own),
+            "churn_risk": max(row["churn_risk"] for row in own),
+            "avg_sentiment": mean([row["sentiment"] for row in own]),
+            "last_product": products[-1] if products else None,
+            "last_text": own[-1]["text"],
+        }
+    return views
+
+
+def customer_reports(rows):
+    """Report -> rows of the reports of customer-sentiment."""
+
+    def day(row):
+        return row["at"] - row["at"] % DAY
+
+    products, channels = [], []
+    for (at, product), own in sorted(grouped(rows, day, lambda row: row["product"] or "").items()):
+        labels = counted(own, "label")
+        products.append({
+            "day": iso(at),
+            "product": product,
+            "messages": len(own),
+            "customers": len({row["author"] for row in own if row["author"] is not None}),
+            "avg_sentiment": mean([row["sentiment"] for row in own]),
+            **{label: labels.get(label, 0) for label in ("positive", "neutral", "negative")},
+            "avg_churn_risk": mean([row["churn_risk"] for row in own]),
+            "high_churn": sum(row["churn_risk"] >= HIGH_CHURN for row in own),
+            "avg_toxicity": mean([row["toxicity"] for row in own]),
+        })
+    for (at, channel, platform), own in sorted(grouped(rows, day, lambda r: r["channel"], lambda r: r["platform"]).items()):
+        labels = counted(own, "label")
+        channels.append({
+            "day": iso(at),
+            "channel": channel,
+            "platform": platform,
+            "messages": len(own),
+            "avg_sentiment": mean([row["sentiment"] for row in own]),
+            "positive": labels.get("positive", 0),
+            "negative": labels.get("negative", 0),
+            "high_churn": sum(row["churn_risk"] >= HIGH_CHURN for row in own),
+        })
+    emotions = [
+        {"day": iso(at), **{emotion: counted(own, "emotion").get(emotion, 0) for emotion in EMOTIONS}}
+        for (at,), own in sorted(grouped(rows, day).items())
+    ]
+    customers = [
+        {
+            "author": author,
+            "messages": len(own),
+            "churn_risk": max(row["churn_risk"] for row in own),
+            "avg_sentiment": mean([row["sentiment"] for row in own]),
+            "last_at": exact(max(row["at"] for row in own)),
+        }
+        for (author,), own in grouped(at_risk(rows), lambda row: row["author"]).items()
+    ]
+    customers.sort(key=lambda row: (-row["churn_risk"], -row["messages"], row["author"]))
+    return {
+        "batch_daily_products": products,
+        "batch_daily_channels": channels,
+        "batch_daily_emotions": emotions,
+        "batch_customers_at_risk": [{"rank": rank, **row} for rank, row in enumerate(customers, 1)],
+    }

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Makes the golden folders: input from `tideline generate` and by hand, expected answers by an independent computation.
 
-    make.py BINARY      (needs vaderSentiment 3.3.2: tests/acceptance/requirements.txt)
+    make.py BINARY      (needs vaderSentiment 3.3.2 and numpy: tests/acceptance/requirements.txt)
     predictions.py      afterwards: what River makes of trendscope's closed windows
 
 The expected answers come from tests/acceptance/reference.py, which shares no code with the program; the sentiment of a
-text from the Python reference of VADER. Floats are written as Python prints them.
+text from the Python reference of VADER; emotions, toxicity and churn risk from tests/acceptance/enrichment.py, which reads
+the model file and the lists of phrases that the program holds, and does everything else again. Floats are written as
+Python prints them.
 """
 
 import json
@@ -33,7 +35,8 @@ def write(case, path, lines):
 
 def write_view(case, view, key, rows, size):
     lines = []
-    for (value, at), row in sorted(rows.items()):
+    # Null first.
+    for (value, at), row in sorted(rows.items(), key=lambda group: (group[0][0] is not None, group[0])):
         head = {"key": {key: value}, "window_start": reference.iso(at), "window_end": reference.iso(at + size)}
         lines.append(json.dumps({**head, **row}, ensure_ascii=False))
     write(case, f"expected/{view}.ndjson", lines)
@@ -185,7 +188,57 @@ def trends():
     write_view("trendscope", "outputs/trend_stream", "movie_title", closed, 5 * reference.MINUTE)
 
 
+# What connectors leave out, what people type, and what nobody should send.
+ODD_MESSAGES = [
+    {"id": "odd-1", "text": "   Cancel my subscription!!! I am switching to a competitor.  ", "author": "odd1", "channel": "Support ", "platform": " EMAIL"},
+    {"id": "odd-2", "text": "LOVE it \u2764\ufe0f😍 best phone ever", "city": None, "product": None, "author": None, "language": None},
+    {"id": "odd-3", "text": "Shut up, you stupid idiots. Third outage this month, I want my money back", "city": "", "product": "  ", "language": "EN"},
+    {"id": "odd-4", "text": "I will not cancel, don't worry", "author": "odd1", "city": " London ", "product": "Harbor Pay"},
+    {"id": "odd-4", "text": "the same id again, another text"},
+    {"id": "odd-5", "text": "\n \t "},
+    {"id": "odd-6", "text": ""},
+    {"id": "odd-7", "text": None},
+    {"id": "odd-8", "text": 8},
+    {"id": "odd-9", "text": "x" * 20001},
+    {"id": "odd-10", "text": "fffuuuck this, so diiisgusting!!! " * 30, "author": "odd2"},
+    {"id": None, "text": "nobody's"},
+    {"id": "   ", "text": "blank id"},
+    {"id": "odd-11", "text": "no channel", "channel": None},
+    {"id": "odd-12", "text": "blank platform", "platform": " "},
+    {"id": "odd-13", "text": "a time that is none", "created_at": "yesterday"},
+    {"id": "odd-14", "text": "no time", "created_at": None},
+    {"id": "odd-15", "text": "far away: S\u00e3o Paulo was gro\u00dfartig, merci", "city": "S\u00e3o Paulo", "author": "odd3", "more": {"deep": [1]}},
+    {"id": "odd-16", "text": "leaving you for good", "author": "z" * 201},
+    {"id": "odd-17", "text": "a number for a city", "city": 7},
+]
+
+
+def customers(binary):
+    from enrichment import Enrichment
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    # Over midnight, for what is counted by day.
+    options = ["--seed", "14", "--start", "2024-05-06T23:54:00Z", "--step", "1s", "--duplicates", "0.05", "--broken", "0.05"]
+    lines = generated(binary, "customer-sentiment", "sentiment.raw", "--count", "700", *options)
+    odd = []
+    for number, message in enumerate(ODD_MESSAGES):
+        at = reference.exact(reference.micros("2024-05-06T23:59:00Z") + number * 1_234_567)
+        base = {"created_at": at, "channel": "social", "platform": "twitter"}
+        odd.append(json.dumps(base | message, ensure_ascii=number % 2 == 0))
+    lines[330:330] = odd + ["[]", '{"id": "odd-18", "text": "cut off"', '"text"']
+    write("customer-sentiment", "input/sentiment.raw.ndjson", lines)
+    rows = reference.customer_messages(lines, Enrichment(lambda text: analyzer.polarity_scores(text)["compound"]))
+    for view, answers in reference.customer_views(rows).items():
+        write_view("customer-sentiment", view, reference.CUSTOMER_VIEWS.get(view, "author"), answers, reference.MINUTE)
+    for report, answers in reference.customer_reports(rows).items():
+        write_report("customer-sentiment", report, answers)
+    processed = [{"event_time": reference.exact(row["at"]), **{name: row[name] for name in reference.PROCESSED}} for row in rows]
+    write("customer-sentiment", "expected/outputs/processed.ndjson", [json.dumps(row, ensure_ascii=False) for row in processed])
+
+
 if __name__ == "__main__":
     stock(os.path.abspath(sys.argv[1]))
     movies(os.path.abspath(sys.argv[1]))
     trends()
+    customers(os.path.abspath(sys.argv[1]))

@@ -2,9 +2,11 @@
 //!
 //! An expression is parsed by Polars SQL, resolved against the columns that it may use, checked to be row-wise
 //! (else a batch could not be cut anywhere), and kept as Polars' physical expression: a micro-batch pays for the
-//! evaluation and not for parsing, resolving or optimizing. Calls of our own functions that occur more than once in
-//! a set of expressions, such as `vader(text)` and `label(vader(text))`, are evaluated once.
+//! evaluation and not for parsing, resolving or optimizing. Calls of our own functions that occur more than once, such as
+//! `vader(text)` and `label(vader(text))`, are evaluated once: within a program, and within programs that were compiled
+//! together and are evaluated over the same rows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,9 +28,15 @@ const TABLE: &str = "rows";
 /// Expressions over one set of columns.
 pub(crate) struct Program {
     schema: SchemaRef,
-    shared: Vec<Compiled>,
+    shared: Arc<[Compiled]>,
+    /// Which of the shared calls it needs, ascending: each after those that it is made of.
+    needs: Vec<usize>,
     outputs: Vec<(Compiled, Type)>,
 }
+
+/// Shared calls that have been evaluated over some rows, for the next program over the same ones.
+#[derive(Debug, Default)]
+pub(crate) struct Evaluated(BTreeMap<usize, Column>);
 
 struct Compiled {
     name: PlSmallStr,
@@ -53,60 +61,124 @@ pub(crate) struct Output<'a> {
 impl Program {
     /// Compiles `outputs` over `columns`; `what` names their owner in errors.
     pub(crate) fn new(what: &str, outputs: &[Output<'_>], columns: &[Field]) -> Result<Self, TransformError> {
-        let error = |output: &Output<'_>, message: String| TransformError::Expression {
-            what: format!("{what}, `{}`", output.name),
-            message,
-        };
+        let mut programs = Self::several(&[(what.to_owned(), outputs.to_vec())], columns)?;
+        programs.pop().ok_or_else(|| TransformError::frame(what, "nothing was compiled"))
+    }
+
+    /// Compiles several programs over the same `columns`, each of what names its owner and its outputs.
+    pub(crate) fn several(
+        programs: &[(String, Vec<Output<'_>>)],
+        columns: &[Field],
+    ) -> Result<Vec<Self>, TransformError> {
         let mut schema = schema_of(columns);
-        let mut parsed = Vec::with_capacity(outputs.len());
-        for output in outputs {
-            let (expression, dtype) = parse(output.sql, &schema).map_err(|e| error(output, e.message))?;
-            let fits = match output.ty {
-                Type::Float => dtype.is_numeric(),
-                ty => domain_type(&dtype) == Some(ty),
-            };
-            if !fits && dtype != DataType::Null {
-                return Err(error(output, format!("is of type {dtype} where {} is needed", output.ty)));
+        let mut parsed = Vec::new();
+        for (what, outputs) in programs {
+            for output in outputs {
+                parsed.push(parse_output(what, output, &schema)?);
             }
-            parsed.push(expression);
         }
-        let mut shared = Vec::new();
-        for (index, call) in repeated_calls(&parsed).into_iter().enumerate() {
-            let name = PlSmallStr::from_string(format!("_shared_{index}"));
+        let mut calls = repeated_calls(&parsed);
+        let mut shared: Vec<Compiled> = Vec::with_capacity(calls.len());
+        // The shared calls that each of them is made of.
+        let mut made_of: Vec<Vec<usize>> = Vec::with_capacity(calls.len());
+        for index in 0..calls.len() {
+            let call = calls[index].clone();
+            let name = shared_name(index);
+            // What it is made of has been replaced in it.
+            made_of.push(needs(&call, &made_of));
             let (compiled, dtype) = compile(call.clone(), name.clone(), &schema)?;
-            for expression in &mut parsed {
+            for expression in parsed.iter_mut().chain(&mut calls[index + 1..]) {
                 let replaced = expression.clone().map_expr(|e| if e == call { col(name.clone()) } else { e });
                 *expression = replaced;
             }
             schema.with_column(name, dtype);
             shared.push(compiled);
         }
-        let mut compiled = Vec::with_capacity(outputs.len());
-        for (expression, output) in parsed.into_iter().zip(outputs) {
-            compiled.push((compile(expression, output.name.into(), &schema)?.0, output.ty));
+        let (schema, shared): (SchemaRef, Arc<[Compiled]>) = (Arc::new(schema), shared.into());
+        let mut parsed = parsed.into_iter();
+        let mut compiled = Vec::with_capacity(programs.len());
+        for (_, outputs) in programs {
+            let own: Vec<Expr> = parsed.by_ref().take(outputs.len()).collect();
+            let mut all: Vec<usize> = own.iter().flat_map(|expression| needs(expression, &made_of)).collect();
+            all.sort_unstable();
+            all.dedup();
+            let outputs = own
+                .into_iter()
+                .zip(outputs)
+                .map(|(expression, output)| Ok((compile(expression, output.name.into(), &schema)?.0, output.ty)))
+                .collect::<Result<Vec<_>, TransformError>>()?;
+            compiled.push(Self { schema: Arc::clone(&schema), shared: Arc::clone(&shared), needs: all, outputs });
         }
-        Ok(Self { schema: Arc::new(schema), shared, outputs: compiled })
+        Ok(compiled)
     }
 
     /// The outputs over `rows`, a frame with the columns that the program was compiled for: in their types, as long
     /// as the frame.
     pub(crate) fn evaluate(&self, rows: &DataFrame) -> Result<Vec<Column>, TransformError> {
+        self.evaluate_after(rows, &mut Evaluated::default())
+    }
+
+    /// As [`evaluate`](Self::evaluate), with what programs that were compiled with this one have `evaluated` over the same
+    /// rows.
+    pub(crate) fn evaluate_after(
+        &self,
+        rows: &DataFrame,
+        evaluated: &mut Evaluated,
+    ) -> Result<Vec<Column>, TransformError> {
         let state = ExecutionState::new();
         let height = rows.height();
         let mut with_shared;
         let mut rows = rows;
-        if !self.shared.is_empty() {
+        if !self.needs.is_empty() {
             with_shared = rows.clone();
-            for compiled in &self.shared {
-                let column = compiled.evaluate(&with_shared, &state, height)?;
+            for index in &self.needs {
+                let column = match evaluated.0.get(index) {
+                    Some(column) => column.clone(),
+                    None => self.shared[*index].evaluate(&with_shared, &state, height)?,
+                };
+                evaluated.0.insert(*index, column.clone());
                 with_shared.with_column(column)?;
             }
             rows = &with_shared;
         }
-        debug_assert!(self.schema.len() <= rows.width());
+        debug_assert!(self.schema.len() <= rows.width() + self.shared.len() - self.needs.len());
         let outputs = self.outputs.iter();
         outputs.map(|(compiled, ty)| cast(&compiled.evaluate(rows, &state, height)?, *ty)).collect()
     }
+}
+
+/// What the result of a shared call is called.
+fn shared_name(index: usize) -> PlSmallStr {
+    PlSmallStr::from_string(format!("_shared_{index}"))
+}
+
+/// The shared calls that an expression is made of, and those that these are made of, ascending.
+fn needs(expression: &Expr, made_of: &[Vec<usize>]) -> Vec<usize> {
+    let mut all = Vec::new();
+    for part in expression {
+        if let Expr::Column(name) = part
+            && let Some(index) = (0..made_of.len()).find(|index| *name == shared_name(*index))
+        {
+            all.extend_from_slice(&made_of[index]);
+            all.push(index);
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn parse_output(what: &str, output: &Output<'_>, schema: &Schema) -> Result<Expr, TransformError> {
+    let error = |message: String| TransformError::Expression { what: format!("{what}, `{}`", output.name), message };
+    let (expression, dtype) = parse(output.sql, schema).map_err(|e| error(e.message))?;
+    let fits = match output.ty {
+        Type::Float => dtype.is_numeric(),
+        ty => domain_type(&dtype) == Some(ty),
+    };
+    if !fits && dtype != DataType::Null {
+        return Err(error(format!("is of type {dtype} where {} is needed", output.ty)));
+    }
+    Ok(expression)
 }
 
 impl Compiled {
@@ -240,4 +312,61 @@ fn repeated_calls(expressions: &[Expr]) -> Vec<Expr> {
         calls.into_iter().filter(|(_, count)| *count > 1).map(|(call, _)| call.clone()).collect();
     repeated.sort_by_key(|call| call.into_iter().count());
     repeated
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn outputs(all: &[(&'static str, &'static str, Type)]) -> Vec<Output<'static>> {
+        all.iter().map(|(name, sql, ty)| Output { name, sql, ty: *ty }).collect()
+    }
+
+    #[test]
+    fn programs_that_are_compiled_together_share_calls() {
+        let columns = [Field { name: "text".to_owned(), ty: Type::String }];
+        let one = outputs(&[
+            ("feeling", "vader(text)", Type::Float),
+            ("label", "label(vader(text))", Type::String),
+            ("risk", "churn_risk(text)", Type::Float),
+            ("length", "length(text)", Type::Int),
+        ]);
+        let other = outputs(&[
+            ("rude", "toxicity(text)", Type::Float),
+            ("again", "upper(label(vader(text)))", Type::String),
+            ("twice", "churn_risk(text) * 2", Type::Float),
+        ]);
+        let alone = outputs(&[("rude", "toxicity(text) + 1", Type::Float)]);
+        let programs =
+            [("one".to_owned(), one.clone()), ("other".to_owned(), other.clone()), ("alone".to_owned(), alone)];
+        let compiled = Program::several(&programs, &columns).unwrap();
+        let [first, second, third] = &compiled[..] else { panic!("{compiled:?}") };
+        // vader(text), churn_risk(text), toxicity(text) and label(vader(text)); each program computes what it needs.
+        assert_eq!(first.shared.len(), 4);
+        assert_eq!((first.needs.len(), second.needs.len(), third.needs.len()), (3, 4, 1));
+        let texts = |texts: &[&str]| polars::df!("text" => texts).unwrap();
+        let rows = texts(&["I love it", "Cancel my subscription", "You idiot"]);
+        for (what, outputs, program) in [("one", &one, first), ("other", &other, second)] {
+            let apart = Program::new(what, outputs, &columns).unwrap();
+            assert_eq!(program.evaluate(&rows).unwrap(), apart.evaluate(&rows).unwrap());
+        }
+        // What the first has evaluated is not evaluated again: not even where the rows are others, which nobody does.
+        let mut evaluated = Evaluated::default();
+        let known = first.evaluate_after(&rows, &mut evaluated).unwrap();
+        let others = texts(&["", "", ""]);
+        let reused = second.evaluate_after(&others, &mut evaluated).unwrap();
+        let twice: Vec<_> = known[2].f64().unwrap().iter().map(|risk| risk.map(|risk| risk * 2.0)).collect();
+        assert_eq!(reused[2].f64().unwrap().iter().collect::<Vec<_>>(), twice);
+        assert_ne!(
+            twice,
+            Program::new("other", &other, &columns).unwrap().evaluate(&others).unwrap()[2]
+                .f64()
+                .unwrap()
+                .iter()
+                .collect::<Vec<_>>()
+        );
+        let rude = second.evaluate(&others).unwrap();
+        assert_eq!(reused[0], rude[0], "what no other had evaluated is its own");
+    }
 }

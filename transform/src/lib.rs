@@ -5,6 +5,7 @@
 //!   typed rows → rows of a table. `decode` reads JSON and event times straight into columns.
 //! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
 //!   scan alike.
+//! - [`RowJson`]: rows of a table → JSON, for topics that take rows.
 //! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`, `emotions`: ours
 //! - [`sql`]: free SQL for reports and `tideline sql` · [`steps`]: the steps of a report
 //! - [`frame`]: states, answers and lookup rows as Polars frames: the schema of Gold · [`bronze`]: records as Parquet
@@ -21,6 +22,7 @@ mod expression;
 mod fold;
 pub mod frame;
 mod functions;
+mod json;
 mod long_keys;
 mod maps;
 mod message;
@@ -34,9 +36,10 @@ mod types;
 mod view;
 
 pub use error::TransformError;
+pub use json::{JsonRow, JsonRows, RowJson};
 pub use reason::{Reason, Rejected};
 pub use rows::{Decoded, SourceRows};
-pub use source::SourceTransform;
+pub use source::{SourceTransform, TablesOver};
 pub use sql::SqlTypes;
 pub use view::{SpeedStates, ViewTransform};
 

@@ -15,7 +15,7 @@ use tideline_common::value::Type;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::decode::Decoder;
-use crate::expression::{Output, Program, columns_used};
+use crate::expression::{Evaluated, Output, Program, columns_used};
 use crate::long_keys::TableKeys;
 use crate::reason::{Reason, Rejected};
 use crate::rows::keep_flagged;
@@ -63,9 +63,13 @@ impl SourceTransform {
         };
         let dedupe = source.dedupe.as_deref().map(|sql| text_program(&what, "dedupe", sql, &fields)).transpose()?;
         let key = source.key.as_deref().map(|sql| key_program(&what, sql, source)).transpose()?;
+        let programs: Vec<(String, Vec<Output<'_>>)> = plan.tables_of(&source.name).map(table_outputs).collect();
+        // Compiled together: what several tables have of one text is computed once.
+        let programs = Program::several(&programs, &fields)?;
         let tables = plan
             .tables_of(&source.name)
-            .map(|table| TableTransform::new(plan, table, source, &fields))
+            .zip(programs)
+            .map(|(table, columns)| TableTransform::new(plan, table, source, columns))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { decoder: Decoder::new(source), checks, dedupe, key, tables })
     }
@@ -118,7 +122,7 @@ impl SourceTransform {
             let large: Vec<bool> = indexes.iter().map(is_large).collect();
             let mut some = rows.clone();
             some.retain(&large)?;
-            for (sequence, reason) in table.keys.too_long(&table.rows(&some)?)? {
+            for (sequence, reason) in table.keys.too_long(&table.rows(&some, &mut Evaluated::default())?)? {
                 long.entry(sequence).or_insert(reason);
             }
         }
@@ -142,8 +146,13 @@ impl SourceTransform {
     /// # Errors
     /// When the source has no such table, or an expression cannot be evaluated.
     pub fn table_rows(&self, table: &str, rows: &SourceRows) -> Result<DataFrame, TransformError> {
-        let found = self.tables.iter().find(|known| known.name == table);
-        found.ok_or_else(|| TransformError::unknown("table", table))?.rows(rows)
+        self.tables_over(rows).rows(table)
+    }
+
+    /// Rows of several tables, one after the other, over the same rows of the source: what expressions of one have computed
+    /// is there for the next.
+    pub fn tables_over<'a>(&'a self, rows: &'a SourceRows) -> TablesOver<'a> {
+        TablesOver { transform: self, rows, evaluated: Evaluated::default() }
     }
 
     /// Partition keys of raw records, by the source's `key` expression: its text. `None` where the record cannot
@@ -160,6 +169,39 @@ impl SourceTransform {
         };
         texts.iter().zip(readable).map(key).collect()
     }
+}
+
+/// See [`SourceTransform::tables_over`].
+#[derive(Debug)]
+pub struct TablesOver<'a> {
+    transform: &'a SourceTransform,
+    rows: &'a SourceRows,
+    evaluated: Evaluated,
+}
+
+impl TablesOver<'_> {
+    /// Rows of a table, as [`SourceTransform::table_rows`] has them.
+    ///
+    /// # Errors
+    /// As [`SourceTransform::table_rows`].
+    pub fn rows(&mut self, table: &str) -> Result<DataFrame, TransformError> {
+        let found = self.transform.tables.iter().find(|known| known.name == table);
+        found.ok_or_else(|| TransformError::unknown("table", table))?.rows(self.rows, &mut self.evaluated)
+    }
+}
+
+/// What is evaluated for a table, and whose it is.
+fn table_outputs(table: &TablePlan) -> (String, Vec<Output<'_>>) {
+    let outputs = table.columns.iter().map(|column| Output {
+        name: &column.name,
+        sql: &column.sql,
+        ty: if column.unnest { Type::Strings } else { column.ty },
+    });
+    (table_name(table), outputs.collect())
+}
+
+fn table_name(table: &TablePlan) -> String {
+    format!("table `{}`", table.name)
 }
 
 /// The columns that expressions over a source may use.
@@ -215,17 +257,8 @@ fn check(
 }
 
 impl TableTransform {
-    fn new(plan: &Plan, table: &TablePlan, of: &SourcePlan, source: &[Field]) -> Result<Self, TransformError> {
-        let what = format!("table `{}`", table.name);
-        let outputs: Vec<Output<'_>> = table
-            .columns
-            .iter()
-            .map(|column| Output {
-                name: &column.name,
-                sql: &column.sql,
-                ty: if column.unnest { Type::Strings } else { column.ty },
-            })
-            .collect();
+    fn new(plan: &Plan, table: &TablePlan, of: &SourcePlan, columns: Program) -> Result<Self, TransformError> {
+        let what = table_name(table);
         let mut fields: Vec<Field> =
             table.columns.iter().map(|column| Field { name: column.name.clone(), ty: column.ty }).collect();
         fields.push(Field { name: EVENT_TIME.to_owned(), ty: Type::Timestamp });
@@ -235,15 +268,15 @@ impl TableTransform {
             .map(|sql| Program::new(&what, &[Output { name: "where", sql, ty: Type::Bool }], &fields));
         Ok(Self {
             name: table.name.clone(),
-            columns: Program::new(&what, &outputs, source)?,
+            columns,
             unnest: table.columns.iter().position(|column| column.unnest),
             filter: filter.transpose()?,
             keys: TableKeys::new(plan, table, of),
         })
     }
 
-    fn rows(&self, source: &SourceRows) -> Result<DataFrame, TransformError> {
-        let mut columns = self.columns.evaluate(&source.source_frame()?)?;
+    fn rows(&self, source: &SourceRows, evaluated: &mut Evaluated) -> Result<DataFrame, TransformError> {
+        let mut columns = self.columns.evaluate_after(&source.source_frame()?, evaluated)?;
         columns.extend(source.system_columns());
         let mut height = source.len();
         let ordinals = match self.unnest {

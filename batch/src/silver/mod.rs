@@ -217,8 +217,9 @@ impl<'a> SourceRun<'a> {
             }
             let (transform, tables) = (Arc::clone(&transform), tables.clone());
             working.push_back(tokio::task::spawn_blocking(move || {
-                let rows_of = |table: String| Ok((transform.table_rows(&table, &rows)?, table));
-                tables.into_iter().map(|table| rows_of(table).map(|(rows, table)| (table, rows))).collect()
+                let mut over = transform.tables_over(&rows);
+                let mut rows_of = |table: String| over.rows(&table).map(|rows| (table, rows)).map_err(BatchError::from);
+                tables.into_iter().map(&mut rows_of).collect()
             }));
             while working.len() > parallelism {
                 collect(&mut working, writer).await?;

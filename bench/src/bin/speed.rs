@@ -5,18 +5,16 @@
 //! tweets are that file's, repeated (`tweets.ndjson.gz`); without, they are made up.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use clap::Parser;
-use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use parking_lot::Mutex;
+use tideline_bench::ndjson;
+use tideline_bench::spent::{Spent, cpu};
 use tideline_common::plan::{self, Plan};
 use tideline_common::ports::{
     Appended, KeySelector, Log, PaneQuery, PortError, PortResult, ReadRequest, SpeedViews, TopicInfo, TopicSpec,
@@ -67,10 +65,9 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let spent: &'static Spent = Box::leak(Box::default());
-    metrics::set_global_recorder(spent).map_err(|_| anyhow!("a recorder is there already"))?;
+    let spent = Spent::install()?;
     let tweets = match &arguments.file {
-        Some(file) => read(file)?,
+        Some(file) => ndjson::read(file)?,
         None => generate(24_714),
     };
     let log = Arc::new(Loaded::new(&tweets, arguments.repeat, arguments.partitions));
@@ -191,15 +188,6 @@ async fn answers(views: &dyn SpeedViews, view: &ViewSchema) -> Result<(usize, i6
     }
 }
 
-/// CPU time of this process.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    // USER_HZ is 100 on Linux.
-    Duration::from_millis(ticks * 10)
-}
-
 /// A log in memory, loaded before.
 #[derive(Debug)]
 struct Loaded(Vec<Vec<Record>>);
@@ -264,6 +252,16 @@ impl Log for Loaded {
         Err(PortError::invalid(topic, "it is only read"))
     }
 
+    async fn append_to(
+        &self,
+        topic: &str,
+        _: Partition,
+        _: Vec<NewRecord>,
+        _: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        Err(PortError::invalid(topic, "it is only read"))
+    }
+
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
         let all = &self.0[request.partition as usize];
         let from = (request.from as usize).min(all.len());
@@ -285,72 +283,6 @@ impl Log for Loaded {
     async fn expire(&self, _: Timestamp, _: &BTreeMap<(String, Partition), Offset>) -> PortResult<u64> {
         Ok(0)
     }
-}
-
-/// Sums of the histograms of the speed layer, by name and stage.
-#[derive(Debug, Default)]
-struct Spent(Mutex<BTreeMap<String, Arc<Sum>>>);
-
-#[derive(Debug, Default)]
-struct Sum {
-    nanos: AtomicU64,
-    calls: AtomicU64,
-}
-
-impl HistogramFn for Sum {
-    fn record(&self, seconds: f64) {
-        self.nanos.fetch_add((seconds * 1e9) as u64, Ordering::Relaxed);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Spent {
-    fn clear(&self) {
-        for sum in self.0.lock().values() {
-            sum.nanos.store(0, Ordering::Relaxed);
-            sum.calls.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Seconds and calls.
-    fn stages(&self) -> Vec<(String, (f64, u64))> {
-        let sums = self.0.lock();
-        let of = |sum: &Sum| (sum.nanos.load(Ordering::Relaxed) as f64 / 1e9, sum.calls.load(Ordering::Relaxed));
-        sums.iter().map(|(name, sum)| (name.clone(), of(sum))).filter(|(_, (_, calls))| *calls > 0).collect()
-    }
-}
-
-impl Recorder for Spent {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::noop()
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        let stage = key.labels().find(|label| label.key() == "stage").map(|label| format!(" {}", label.value()));
-        let name = key.name().trim_start_matches("tideline_speed_").trim_end_matches("_seconds");
-        let sum = Arc::clone(self.0.lock().entry(name.to_owned() + &stage.unwrap_or_default()).or_default());
-        Histogram::from_arc(sum)
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<Bytes>> {
-    let raw = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let mut text = Vec::new();
-    if file.extension().is_some_and(|extension| extension == "gz") {
-        flate2::read::GzDecoder::new(raw.as_slice()).read_to_end(&mut text)?;
-    } else {
-        text = raw;
-    }
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    Ok(lines.map(Bytes::copy_from_slice).collect())
 }
 
 /// Tweets of a few words and symbols, a few seconds apart.

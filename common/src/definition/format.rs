@@ -52,6 +52,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of strings.
     Strings,
+    /// A string, or a list of strings.
+    StringOrStrings,
     /// Name → type.
     Types,
     /// Name → SQL expression.
@@ -82,6 +84,8 @@ pub const VERSION: i64 = 1;
 pub const MAX_PARTITIONS: i64 = 1_024;
 /// The most rows that a lookup keeps per key.
 pub const MAX_LOOKUP_ROWS: i64 = 100_000;
+/// The most rows that an endpoint answers with.
+pub const MAX_ENDPOINT_ROWS: i64 = 10_000;
 /// The most rows in the frame of a rolling step.
 pub const MAX_ROLLING_ROWS: i64 = 1_000_000;
 /// The most windows that a prediction keeps per key.
@@ -117,6 +121,12 @@ pub static ROOT: Section = Section {
             Kind::Named(&PREDICTION),
             "Columns of a view whose next value is predicted, and learnt from",
         ),
+        optional(
+            "outputs",
+            Kind::Named(&OUTPUT),
+            "Topics that the closed windows of a view go to, or the rows of a table",
+        ),
+        optional("endpoints", Kind::Named(&ENDPOINT), "Paths of the API that answer with a view's newest window"),
         optional("reports", Kind::Named(&REPORT), "Batch-only results, made by steps"),
     ],
 };
@@ -294,11 +304,16 @@ static ALERT: Section = Section {
 
 static OUTPUT: Section = Section {
     name: "output",
-    about: "A topic that the closed windows of a view go to, one JSON record per key and window",
+    about: "A topic that the closed windows of a view go to, one JSON record per key and window; or the rows of a table, one record each",
     keys: &[
-        required("view", Kind::String, "The view"),
-        required("topic", Kind::String, "Topic of the log; no source of the view reads it"),
-        optional("key", Kind::Strings, "Columns of the view's key that make the record's key; default: all of them"),
+        optional("view", Kind::String, "The view whose closed windows it takes; this or `table`"),
+        optional("table", Kind::String, "The table whose rows it takes, as they come; this or `view`"),
+        required("topic", Kind::String, "Topic of the log; none that the view or the table is made from"),
+        optional(
+            "key",
+            Kind::StringOrStrings,
+            "Columns that make the record's key: of the view's key (default: all of them), or of the table (default: the column that is the source's key)",
+        ),
         optional(
             "window",
             Kind::DurationOr(&WINDOW),
@@ -307,7 +322,7 @@ static OUTPUT: Section = Section {
         optional(
             "columns",
             Kind::Strings,
-            "Columns of the view that go into a record, beside key, window_start and window_end; default: all of them",
+            "Columns that go into a record, beside key, window_start and window_end of a view, event_time of a table; default: all of them",
         ),
         optional(
             "partitions",
@@ -363,6 +378,25 @@ static MODEL: Section = Section {
         optional("l2", Kind::Number(0.0, 1.0), "Weight of the squared weights in the loss; default 0.001"),
         optional("intercept_rate", Kind::Number(0.0, 1.0), "Step length of the intercept; default 0.01"),
         optional("clip_gradient", Kind::Positive(1e12), "The greatest magnitude of the gradient; default 1e12"),
+    ],
+};
+
+static ENDPOINT: Section = Section {
+    name: "endpoint",
+    about: "A path of the API that answers with a window of a view: the newest, unless another is asked for",
+    keys: &[
+        required("path", Kind::String, "The path: /api/ and parts of a-z, 0-9, -, _ and . with / between them"),
+        required("view", Kind::String, "The view"),
+        optional(
+            "by",
+            Kind::String,
+            "Column that orders the rows, greatest first; default: the first of the view's `top`",
+        ),
+        optional(
+            "limit",
+            Kind::Integer(1, MAX_ENDPOINT_ROWS),
+            "Rows when the request asks for no other limit; default 1000",
+        ),
     ],
 };
 

@@ -22,8 +22,8 @@ use std::sync::Arc;
 pub(crate) use diagnostic::Report as Findings;
 pub use diagnostic::{Diagnostic, Diagnostics, SourceFile};
 pub use model::{
-    Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Step, Table,
-    View,
+    Alert, Definition, Endpoint, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Step,
+    Table, View,
 };
 pub use prediction::{Prediction, PredictionModel};
 pub(crate) use reader::did_you_mean;

@@ -43,6 +43,8 @@ pub struct Definition {
     pub outputs: Vec<Output>,
     /// `[predictions.*]`.
     pub predictions: Vec<Prediction>,
+    /// `[endpoints.*]`.
+    pub endpoints: Vec<Endpoint>,
     /// `[reports.*]`.
     pub reports: Vec<Report>,
 }
@@ -192,22 +194,39 @@ pub struct Alert {
 pub struct Output {
     /// Its name.
     pub name: Text,
-    /// The view.
+    /// The view, if it takes closed windows.
     pub view: Option<Text>,
+    /// The table, if it takes rows.
+    pub table: Option<Text>,
     /// The topic.
     pub topic: Option<Text>,
-    /// Columns of the record's key; `None`: all of the view's.
+    /// Columns of the record's key; `None`: all of the view's, of a table the column that is the source's key.
     pub key: Option<Vec<Text>>,
     /// Size of the window; `None`: the window is the view's.
     pub size: Option<Placed<Span>>,
     /// Slide of the window; `None`: as its size.
     pub slide: Option<Placed<Span>>,
-    /// Columns of a record; `None`: all of the view's.
+    /// Columns of a record; `None`: all of the view's or table's.
     pub columns: Option<Vec<Text>>,
     /// Partitions of the topic when Tideline creates it.
     pub partitions: u32,
     /// How long the log keeps records.
     pub retention: Option<Span>,
+}
+
+/// `[endpoints.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: Text,
+    /// The path.
+    pub path: Option<Text>,
+    /// The view.
+    pub view: Option<Text>,
+    /// Column that orders the rows; `None`: the view's own.
+    pub by: Option<Text>,
+    /// Rows.
+    pub limit: usize,
 }
 
 /// `[reports.NAME]`.

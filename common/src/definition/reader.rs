@@ -73,6 +73,7 @@ fn kind_name(kind: &Kind) -> &'static str {
         Kind::Integer(..) => "an integer",
         Kind::Number(..) | Kind::Positive(_) => "a number",
         Kind::Strings => "a list of strings",
+        Kind::StringOrStrings => "a string or a list of strings",
         Kind::Types => "a table of types, such as { id = \"int\" }",
         Kind::Expressions => "a table of SQL expressions",
         Kind::Table(_) | Kind::Named(_) => "a table",
@@ -216,6 +217,9 @@ impl<'t, 'de> Reader<'t, 'de> {
 
     pub(super) fn texts(&self, name: &str, context: &mut Context<'_>) -> Vec<Text> {
         let Some(value) = self.value(name) else { return Vec::new() };
+        if matches!(self.key(name).kind, Kind::StringOrStrings) && value.as_str().is_some() {
+            return self.filled(name, context).into_iter().collect();
+        }
         let Some(list) = value.as_array() else {
             self.wrong(name, value, context);
             return Vec::new();

@@ -44,6 +44,9 @@ fn section(section: &Section) -> Value {
             object.insert("minProperties".into(), json!(1));
             object.insert("maxProperties".into(), json!(1));
         }
+        if section.name == "output" {
+            object.insert("oneOf".into(), json!([{ "required": ["view"] }, { "required": ["table"] }]));
+        }
     }
     object
 }
@@ -73,6 +76,7 @@ fn kind(kind: &Kind) -> Value {
             json!({ "type": "string", "anyOf": [{ "enum": choices }, { "pattern": r"\$\{" }] })
         }
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true }),
+        Kind::StringOrStrings => json!({ "anyOf": [{ "type": "string" }, self::kind(&Kind::Strings)] }),
         Kind::Types => named(&json!({ "type": "string", "examples": TYPES })),
         Kind::Expressions => named(&json!({ "type": "string" })),
         Kind::Table(of) => section(of),

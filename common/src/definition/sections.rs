@@ -4,7 +4,8 @@ use toml_span::value::{Table as TomlTable, Value};
 
 use super::format::{Kind, ROOT, Section, TYPES};
 use super::model::{
-    Alert, Definition, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Table, View,
+    Alert, Definition, Endpoint, Lookup, Measure, NamedSql, Output, Place, Placed, Report, Source, SourceColumn, Table,
+    View,
 };
 use super::prediction::prediction;
 use super::reader::{Context, Reader, a_kind, did_you_mean, place_of};
@@ -19,6 +20,9 @@ const ANSWER_COLUMNS: &[&str] = &["key", "window_start", "window_end"];
 pub(super) const DEFAULT_PARTITIONS: i64 = 2;
 const DEFAULT_IDLE: Span = Span(30 * Span::SECOND.0);
 const DEFAULT_LOOKUP_ROWS: i64 = 100;
+const DEFAULT_ENDPOINT_ROWS: i64 = 1_000;
+/// Longest path of an endpoint.
+const MAX_PATH: usize = 200;
 
 /// The section under a key of another.
 pub(super) fn section_of(of: &'static Section, key: &str) -> &'static Section {
@@ -55,6 +59,7 @@ pub(super) fn definition(root: &TomlTable<'_>, context: &mut Context<'_>) -> Def
         alerts: named(&reader, "alerts", context, alert),
         outputs: named(&reader, "outputs", context, output),
         predictions: named(&reader, "predictions", context, prediction),
+        endpoints: named(&reader, "endpoints", context, endpoint),
         reports: named(&reader, "reports", context, report),
     };
     let both = definition.tables.iter().map(|t| &t.name).chain(definition.views.iter().map(|v| &v.name));
@@ -340,8 +345,24 @@ fn output(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Outp
     let (size, slide) = window(&reader, section_of(&ROOT, "outputs"), context);
     let list = |key: &str, context: &mut Context<'_>| reader.value(key).map(|_| reader.texts(key, context));
     let topic = reader.filled("topic", context).inspect(|topic| own_topic(topic, context));
+    let has = |key: &str| reader.value(key).is_some();
+    match (has("view"), has("table")) {
+        (false, false) => {
+            let help = "view: its closed windows go to the topic; table: its rows do".to_owned();
+            context.report.add(&name.place, "an output has a `view` or a `table`", Some(help));
+        }
+        (true, true) => {
+            context.report.error(&reader.place_of_key("table"), "an output has a `view` or a `table`, not both");
+        }
+        (false, true) if has("window") => {
+            let help = Some("rows go to the topic as they come".to_owned());
+            context.report.add(&reader.place_of_key("window"), "`window` goes with `view`, not with `table`", help);
+        }
+        _ => {}
+    }
     Output {
         view: reader.filled("view", context),
+        table: reader.filled("table", context),
         topic,
         key: list("key", context),
         size,
@@ -351,6 +372,35 @@ fn output(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Outp
         retention: reader.duration("retention", context).map(|kept| kept.value),
         name,
     }
+}
+
+fn endpoint(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Endpoint {
+    Endpoint {
+        path: reader.filled("path", context).inspect(|path| check_path(path, context)),
+        view: reader.filled("view", context),
+        by: reader.filled("by", context),
+        limit: reader.integer("limit", context).unwrap_or(DEFAULT_ENDPOINT_ROWS) as usize,
+        name,
+    }
+}
+
+/// A path of the API that is nobody else's.
+fn check_path(path: &Text, context: &mut Context<'_>) {
+    const PREFIX: &str = "/api/";
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+    let wrong = |part: &str| part.is_empty() || !part.chars().all(legal) || part.chars().all(|c| c == '.');
+    let message = match path.value.strip_prefix(PREFIX) {
+        None => format!("`{}` does not begin with {PREFIX}, where paths of endpoints are", path.value),
+        Some(_) if path.value.len() > MAX_PATH => format!("a path has at most {MAX_PATH} characters"),
+        Some(rest) if rest.split('/').any(wrong) => {
+            format!(
+                "`{}` is not a path: its parts are of a-z, 0-9, `-`, `_` and `.`, with one / between them",
+                path.value
+            )
+        }
+        Some(_) => return,
+    };
+    context.report.error(&path.place, message);
 }
 
 fn report(name: Text, reader: Reader<'_, '_>, context: &mut Context<'_>) -> Report {

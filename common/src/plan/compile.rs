@@ -5,7 +5,7 @@ use super::expression::{self, Names};
 use super::functions::{AGGREGATES, UNSTABLE, locate, word};
 use super::{
     AlertPlan, Check, EVENT_TIME, EventTime, ExpressionTypes, Field, LookupPlan, Plan, SourcePlan, TableColumn,
-    TablePlan, TimeFormat, hash, outputs, predictions, reports, views,
+    TablePlan, TimeFormat, endpoints, hash, outputs, predictions, reports, views,
 };
 use crate::definition::{self, Definition, Diagnostics, Environment, Findings, Text, did_you_mean};
 use crate::formula::{Formula, FormulaError, suggest};
@@ -51,8 +51,11 @@ fn run(definition: &Definition, types: &dyn ExpressionTypes, findings: Findings)
         plan.alerts.extend(compiler.alert(alert, &plan));
     }
     for output in &definition.outputs {
-        let compiled = outputs::output(&mut compiler, output, &plan);
-        plan.outputs.extend(compiled);
+        outputs::output(&mut compiler, output, &mut plan);
+    }
+    for endpoint in &definition.endpoints {
+        let compiled = endpoints::endpoint(&mut compiler, endpoint, &plan);
+        plan.endpoints.extend(compiled);
     }
     for prediction in &definition.predictions {
         let compiled = predictions::prediction(&mut compiler, prediction, &plan);

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::{
-    JoinTime, OutputPlan, Plan, PredictionPlan, ReportPlan, SourcePlan, Step, TablePlan, TimeFormat, ViewPlan,
+    JoinTime, OutputPlan, Plan, PredictionPlan, ReportPlan, RowOutputPlan, SourcePlan, Step, TablePlan, TimeFormat,
+    ViewPlan,
 };
 use crate::state::{Input, Rule, StateField};
 use crate::time::Span;
@@ -50,6 +51,14 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     for prediction in &plan.predictions {
         write_prediction(prediction, out)?;
     }
+    for output in &plan.row_outputs {
+        write_row_output(output, out)?;
+    }
+    for endpoint in &plan.endpoints {
+        let by = endpoint.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+        writeln!(out, "\nendpoint {}\n  GET {}", endpoint.name, endpoint.path)?;
+        writeln!(out, "  newest window of {}, up to {} rows{by}", endpoint.view, endpoint.limit)?;
+    }
     for report in &plan.reports {
         write_report(report, out)?;
     }
@@ -95,6 +104,15 @@ fn write_prediction(prediction: &PredictionPlan, out: &mut String) -> fmt::Resul
         }
     }
     Ok(())
+}
+
+fn write_row_output(output: &RowOutputPlan, out: &mut String) -> fmt::Result {
+    writeln!(out, "\noutput {} to topic {}", output.name, output.topic)?;
+    writeln!(out, "  {} partitions, kept {}", output.partitions, forever(output.retention))?;
+    let key: Vec<&str> = output.key.iter().map(|field| field.name.as_str()).collect();
+    writeln!(out, "  rows of {} as they come, record key ({})", output.table, key.join(", "))?;
+    let fields: Vec<String> = output.columns.iter().map(|field| format!("{} {}", field.name, field.ty)).collect();
+    writeln!(out, "  record {}", fields.join(", "))
 }
 
 fn forever(span: Option<Span>) -> String {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod compile;
+mod endpoints;
 mod explain;
 mod expression;
 mod functions;
@@ -49,6 +50,12 @@ pub struct Plan {
     pub outputs: Vec<OutputPlan>,
     /// Columns whose next value is predicted.
     pub predictions: Vec<PredictionPlan>,
+    /// Topics that rows go to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub row_outputs: Vec<RowOutputPlan>,
+    /// Paths of the API.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointPlan>,
 }
 
 impl Plan {
@@ -389,6 +396,42 @@ pub struct OutputPlan {
     pub partitions: u32,
     /// How long the log keeps its records; `None`: for ever.
     pub retention: Option<Span>,
+}
+
+/// A topic that the rows of a table go to, as they come.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowOutputPlan {
+    /// Name, unique among outputs.
+    pub name: String,
+    /// The table.
+    pub table: String,
+    /// Its source.
+    pub source: String,
+    /// The topic.
+    pub topic: String,
+    /// Columns of the table that make the record's key; none: a record has no key.
+    pub key: Vec<Field>,
+    /// What a record has, in order: columns of the table, `event_time` among them.
+    pub columns: Vec<Field>,
+    /// Partitions of the topic when Tideline creates it.
+    pub partitions: u32,
+    /// How long the log keeps its records; `None`: for ever.
+    pub retention: Option<Span>,
+}
+
+/// A path of the API that answers with a window of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointPlan {
+    /// Name, unique among endpoints.
+    pub name: String,
+    /// The path, unique in the process: `/api/` and more.
+    pub path: String,
+    /// The view.
+    pub view: String,
+    /// Column of the view's answer that orders the rows; `None`: the view's own.
+    pub by: Option<String>,
+    /// Rows when a request asks for no other limit.
+    pub limit: usize,
 }
 
 /// A batch-only result, made by steps.

@@ -75,6 +75,16 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     /// there is no such topic, `Full` when there is no room.
     async fn append(&self, topic: &str, records: Vec<NewRecord>, now: Timestamp) -> PortResult<Appended>;
 
+    /// Appends records to one partition, whatever their keys are: in order, all or none, durable when it answers. First and
+    /// next offset of them. `NotFound` also when the topic has no such partition; otherwise as [`append`](Log::append).
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)>;
+
     /// Records from an offset on, in order; empty when none came within the wait. `Expired` when `from` is no
     /// longer there. `from` beyond the end waits for it.
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>>;

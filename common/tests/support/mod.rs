@@ -72,9 +72,9 @@ impl ExpressionTypes for Engine {
             return Ok(Type::String);
         }
         match sql.split_once('(').map(|(name, _)| name) {
-            Some("vader" | "abs") | None => Ok(Type::Float),
+            Some("vader" | "abs" | "toxicity" | "churn_risk") | None => Ok(Type::Float),
             Some("cashtags") => Ok(Type::Strings),
-            Some("label" | "lower" | "CAST" | "COALESCE") => Ok(Type::String),
+            Some("label" | "lower" | "trim" | "NULLIF" | "emotion" | "CAST" | "COALESCE") => Ok(Type::String),
             Some("length") => Ok(Type::Int),
             Some(name) => Err(ExpressionError { message: format!("unsupported function '{name}'"), at: None }),
         }

@@ -244,6 +244,16 @@ impl Log for MemoryLog {
         Ok(Appended::from([(0, (first, records_there.len() as Offset))]))
     }
 
+    async fn append_to(
+        &self,
+        topic: &str,
+        _: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        Ok(self.append(topic, records, now).await?[&0])
+    }
+
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
         self.fail()?;
         let topics = self.topics.lock();

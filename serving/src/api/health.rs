@@ -205,7 +205,7 @@ pub(crate) async fn metrics(State(api): State<Api>, uri: Uri) -> ApiResult<Respo
 }
 
 /// The description of the API.
-pub(crate) async fn description(uri: Uri) -> ApiResult<Response> {
+pub(crate) async fn description(State(api): State<Api>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
-    json(super::openapi(), 0).await
+    json(super::openapi(api.reader.plan()), 0).await
 }

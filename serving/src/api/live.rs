@@ -71,7 +71,7 @@ pub(crate) async fn live(
     if request.limit.is_some_and(|limit| !(1..=ROWS).contains(&limit)) {
         return Err(Problem::new("invalid-parameter", format!("`limit` is not from 1 to {ROWS}")).parameter("limit"));
     }
-    let Ok(permit) = api.live.clone().try_acquire_owned() else {
+    let Ok(permit) = api.live_streams.clone().try_acquire_owned() else {
         return Err(Problem::new("overloaded", format!("{} live streams are open already", api.config.max_live)));
     };
     // What is wrong with the request is said now, by status; later failures are events.
@@ -80,7 +80,7 @@ pub(crate) async fn live(
         api,
         request,
         interval,
-        closing: closing.map_or_else(CancellationToken::new, |Extension(Closing(token))| token),
+        closing: closing.map_or_else(CancellationToken::new, |Extension(closing)| closing.token),
         seen: None,
         sent: HashMap::new(),
         first: true,
@@ -100,7 +100,7 @@ impl Live {
             if !std::mem::take(&mut self.first) {
                 self.closing.run_until_cancelled(tokio::time::sleep(self.interval)).await?;
             }
-            let state = self.state().await;
+            let state = self.api.reader.standing().await;
             if state.is_some() && state == self.seen {
                 continue;
             }
@@ -119,20 +119,6 @@ impl Live {
                 }
             }
         }
-    }
-
-    /// A hash of how far the layers have come; `None` when one cannot be read.
-    async fn state(&self) -> Option<u64> {
-        let progress = self.api.reader.progress().await.ok()?;
-        let manifest = self.api.reader.manifest().await.ok()?;
-        let mut hash = Xxh3::new();
-        hash.write_u64(manifest.map_or(0, |manifest| manifest.version));
-        for (shard, progress) in progress {
-            hash.write(shard.source.as_bytes());
-            hash.write_u32(shard.partition);
-            hash.write_u64(progress.position);
-        }
-        Some(hash.finish())
     }
 
     /// Leaves the rows that the caller does not have yet.

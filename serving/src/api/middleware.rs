@@ -16,7 +16,7 @@ use super::problem::{Carried, Problem};
 use super::{Api, page};
 
 /// Paths that are answered also when there is too much to do: they say so.
-const ALWAYS: &[&str] = &["/healthz", "/readyz", "/metrics", "/v1/views/{view}/live"];
+const ALWAYS: &[&str] = &["/healthz", "/readyz", "/metrics", "/v1/views/{view}/live", "/v1/live"];
 
 /// Puts everything around the routes. The first to see a request is the last named here.
 pub(crate) fn wrap(router: Router<Api>, api: &Api) -> Router<Api> {

@@ -5,6 +5,8 @@
 //! Every error is a problem document; what failed inside goes to the log and not to the caller.
 
 pub mod agreement;
+mod alerts;
+mod endpoints;
 mod health;
 mod live;
 mod middleware;
@@ -19,6 +21,7 @@ mod routes;
 mod runs;
 mod schemas;
 mod server;
+mod socket;
 mod topics;
 mod views;
 
@@ -38,6 +41,7 @@ pub use openapi::openapi;
 pub use problem::{ApiResult, KINDS, PROBLEM_JSON, Problem};
 pub use server::{ServeConfig, serve};
 
+use crate::live::Live;
 use crate::merge::{Reader, Table};
 use agreement::AgreementSource;
 use ports::{BatchControl, StatusSource, TopicWriter};
@@ -59,8 +63,14 @@ pub struct ApiConfig {
     pub body_total_timeout: Duration,
     /// Requests at work at once; more are sent away with 503.
     pub max_requests: usize,
-    /// Live streams at once.
+    /// Live streams at once, of both kinds.
     pub max_live: usize,
+    /// Origins of pages, beside this server's own, that may open a WebSocket: `https://example.com`; `*` is all of them.
+    pub origins: Vec<String>,
+    /// How often a WebSocket is pinged.
+    pub ping_interval: Duration,
+    /// How long the client of a WebSocket may give no sign of life, or not read, before it is closed.
+    pub silence_max: Duration,
     /// How long one check of `/readyz` may take.
     pub check_timeout: Duration,
     /// How long a request for a comparison of the layers waits for another one to end.
@@ -81,7 +91,10 @@ impl Default for ApiConfig {
             body_timeout: Duration::from_secs(30),
             body_total_timeout: Duration::from_mins(5),
             max_requests: 256,
-            max_live: 64,
+            max_live: 256,
+            origins: Vec::new(),
+            ping_interval: Duration::from_secs(15),
+            silence_max: Duration::from_mins(1),
             check_timeout: Duration::from_secs(2),
             compare_wait: Duration::from_secs(15),
             compare_timeout: Duration::from_mins(4),
@@ -136,6 +149,8 @@ pub struct ApiParts {
     pub batch: Option<Arc<dyn BatchControl>>,
     /// Compares the layers; `None` where this process has not both.
     pub agreement: Option<Arc<dyn AgreementSource>>,
+    /// Shows what changes; `None` where this process does not.
+    pub live: Option<Arc<Live>>,
     /// Knows the rest of the process.
     pub status: Arc<dyn StatusSource>,
     /// Prints the metrics.
@@ -150,6 +165,7 @@ pub struct Inner {
     topics: Arc<dyn TopicWriter>,
     batch: Option<Arc<dyn BatchControl>>,
     agreement: Option<Arc<dyn AgreementSource>>,
+    live: Option<Arc<Live>>,
     status: Arc<dyn StatusSource>,
     metrics: MetricsText,
     config: ApiConfig,
@@ -158,7 +174,7 @@ pub struct Inner {
     /// Requests at work.
     requests: Arc<Semaphore>,
     /// Live streams.
-    live: Arc<Semaphore>,
+    live_streams: Arc<Semaphore>,
     /// Held by the comparison at work.
     comparing: Arc<Semaphore>,
 }
@@ -191,18 +207,19 @@ impl std::ops::Deref for Api {
 
 impl From<ApiParts> for Api {
     fn from(parts: ApiParts) -> Self {
-        let ApiParts { reader, topics, batch, agreement, status, metrics, config } = parts;
+        let ApiParts { reader, topics, batch, agreement, live, status, metrics, config } = parts;
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
         Self(Arc::new(Inner {
             reader,
             topics,
             batch,
             agreement,
+            live,
             status,
             metrics,
             bodies: topics::budget(&config),
             requests: semaphore(config.max_requests),
-            live: semaphore(config.max_live),
+            live_streams: semaphore(config.max_live),
             comparing: semaphore(1),
             config,
         }))
@@ -213,8 +230,9 @@ impl From<ApiParts> for Api {
 pub fn router(api: impl Into<Api>) -> Router {
     let api = api.into();
     let mut router = Router::new();
-    for route in routes::routes().into_iter().filter(|route| api.config.scope.has(route.path)) {
-        router = router.route(route.path, route.methods);
+    let routes = routes::routes(api.reader.plan());
+    for route in routes.into_iter().filter(|route| api.config.scope.has(&route.path)) {
+        router = router.route(&route.path, route.methods);
     }
     middleware::wrap(router, &api).with_state(api)
 }

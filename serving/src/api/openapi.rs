@@ -1,6 +1,7 @@
 //! `/openapi.json`: `OpenAPI` 3.1, made from the table of routes, so that neither can be without the other.
 
 use serde_json::{Map, Value as Json, json};
+use tideline_common::plan::Plan;
 
 use super::problem::{KINDS, PROBLEM_JSON};
 use super::routes::{Kind, Operation, Param, routes};
@@ -9,22 +10,29 @@ use super::schemas::schemas;
 /// Problems that every operation can have.
 const EVERYWHERE: &[&str] = &["unknown-parameter", "method-not-allowed", "internal", "overloaded"];
 
-/// The description of the API.
-pub fn openapi() -> Json {
+/// The description of the API, with the endpoints of a plan.
+pub fn openapi(plan: &Plan) -> Json {
     let mut paths = Map::new();
-    for route in routes() {
+    for route in routes(plan) {
         let mut item = Map::new();
-        let parameters: Vec<Json> = path_parameters(route.path).map(path_parameter).collect();
+        let parameters: Vec<Json> = path_parameters(&route.path).map(path_parameter).collect();
         if !parameters.is_empty() {
             item.insert("parameters".into(), parameters.into());
         }
         for operation in &route.operations {
             item.insert(operation.method.into(), describe(operation));
         }
-        paths.insert(route.path.into(), item.into());
+        paths.insert(route.path.into_owned(), item.into());
     }
-    let tags = ["topics", "views", "lookups", "reports", "predictions", "batch", "process"]
+    let tags = ["topics", "views", "lookups", "reports", "alerts", "predictions", "endpoints", "batch", "process"]
         .map(|name| json!({ "name": name }));
+    let mut schemas = schemas();
+    if plan.endpoints.is_empty()
+        && let Some(schemas) = schemas.as_object_mut()
+    {
+        // Nothing refers to it.
+        schemas.shift_remove("Current");
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -37,12 +45,12 @@ pub fn openapi() -> Json {
         "security": [],
         "tags": tags,
         "paths": paths,
-        "components": { "schemas": schemas() },
+        "components": { "schemas": schemas },
     })
 }
 
 /// Names in braces.
-pub(crate) fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
@@ -57,6 +65,10 @@ fn query_parameter(param: &Param) -> Json {
         Kind::Time => json!({ "type": "string", "examples": ["2014-01-01T09:30:00Z"] }),
         Kind::Span => json!({ "type": "string", "pattern": "^([0-9]+(us|ms|s|m|h|d|w|y))+$", "examples": ["5m"] }),
         Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Texts => {
+            let schema = json!({ "type": "array", "items": { "type": "string" } });
+            return json!({ "name": name, "in": "query", "description": text, "schema": schema, "style": "form", "explode": true });
+        }
         Kind::OneOf(names) => json!({ "type": "string", "enum": names }),
         Kind::Further => {
             let schema = json!({ "type": "object", "additionalProperties": { "type": "string" } });
@@ -81,7 +93,16 @@ fn describe(operation: &Operation) -> Json {
             || json!({ "type": "string" }),
             |name| json!({ "$ref": format!("#/components/schemas/{name}") }),
         );
-        add(*status, media, schema, if *status < 300 { "The answer" } else { "Not ready" });
+        add(
+            *status,
+            media,
+            schema,
+            match status {
+                101 => "Frames of a WebSocket, each one of these as text",
+                ..300 => "The answer",
+                _ => "Not ready",
+            },
+        );
     }
     for (kind, status, title) in KINDS {
         if operation.problems.contains(kind) || EVERYWHERE.contains(kind) {

@@ -14,11 +14,15 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("invalid-parameter", 400, "A parameter makes no sense"),
     ("unknown-parameter", 400, "There is no such parameter"),
     ("invalid-body", 400, "The body cannot be read"),
+    ("unknown-frame", 400, "The socket takes no such frame"),
+    ("forbidden-origin", 403, "Pages of this origin may not connect"),
     ("unknown-view", 404, "There is no such view"),
     ("unknown-lookup", 404, "There is no such lookup"),
     ("unknown-report", 404, "There is no such report"),
     ("unknown-prediction", 404, "There is no such prediction"),
     ("unknown-topic", 404, "There is no such topic"),
+    ("unknown-output", 404, "There is no such output of rows"),
+    ("unknown-alert", 404, "There is no such alert"),
     ("unknown-run", 404, "There is no such batch run"),
     ("unknown-path", 404, "There is nothing at this path"),
     ("not-published", 404, "Not published yet"),
@@ -29,6 +33,7 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("body-too-large", 413, "The body is too large"),
     ("unsupported-encoding", 415, "The body's encoding is not supported"),
     ("too-much-work", 422, "The query needs too much work"),
+    ("upgrade-required", 426, "This is a WebSocket"),
     ("request-refused", 400, "The request was refused"),
     ("internal", 500, "Something failed inside"),
     ("no-batch-layer", 501, "This process has no batch layer"),
@@ -139,6 +144,9 @@ impl IntoResponse for Problem {
         if let Some(secs) = self.0.retry_after_secs {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
         response.extensions_mut().insert(Carried(self));
         response
     }
@@ -146,10 +154,16 @@ impl IntoResponse for Problem {
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&QueryError> for Problem {
+    fn from(error: &QueryError) -> Self {
         let text = error.to_string();
         match error {
             QueryError::Unknown { thing, suggestion, known, .. } => {
-                Self::new(&format!("unknown-{thing}"), text).known(known, suggestion)
+                Self::new(&format!("unknown-{thing}"), text).known(known.clone(), suggestion.clone())
             }
             QueryError::Parameter { parameter, message } => {
                 Self::new("invalid-parameter", format!("`{parameter}` {message}")).parameter(parameter)

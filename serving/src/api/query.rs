@@ -17,7 +17,7 @@ pub(crate) struct Query {
 /// The earliest and the latest time that a request may name: years 1 and 9999.
 const TIMES: (i64, i64) = (-62_135_596_800_000_000, 253_402_300_799_999_999);
 
-fn invalid(name: &str, message: impl std::fmt::Display) -> Problem {
+pub(crate) fn invalid(name: &str, message: impl std::fmt::Display) -> Problem {
     Problem::new("invalid-parameter", format!("`{name}` {message}")).parameter(name)
 }
 
@@ -40,6 +40,14 @@ impl Query {
             false
         });
         if twice { Err(invalid(name, "is given twice")) } else { Ok(found) }
+    }
+
+    /// Takes a parameter that may be there more than once.
+    pub(crate) fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.taken.push(name);
+        let (named, rest) = std::mem::take(&mut self.pairs).into_iter().partition(|(key, _)| key == name);
+        self.pairs = rest;
+        named.into_iter().map(|(_, value): (String, String)| value).collect()
     }
 
     /// Takes a time.
@@ -79,6 +87,15 @@ impl Query {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => Err(invalid(name, format!("`{other}` is neither true nor false"))),
+        }
+    }
+
+    /// Takes a number from `least` to `most`.
+    pub(crate) fn bounded(&mut self, name: &'static str, least: usize, most: usize) -> ApiResult<Option<usize>> {
+        let Some(number) = self.number(name)? else { return Ok(None) };
+        match usize::try_from(number) {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ => Err(invalid(name, format!("is not from {least} to {most}"))),
         }
     }
 

@@ -1,8 +1,14 @@
 //! Every route, once: its handlers and what `/openapi.json` says of them.
 
-use axum::routing::{MethodRouter, get, post};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::{Api, agreement, health, live, predictions, reports, runs, topics, views};
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{MethodRouter, get, post};
+use tideline_common::plan::{EndpointPlan, Plan};
+
+use super::{Api, agreement, alerts, endpoints, health, live, predictions, reports, runs, socket, topics, views};
 
 /// A parameter of a query.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +22,8 @@ pub(crate) struct Param {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Text,
+    /// A text that may be given more than once.
+    Texts,
     Time,
     Span,
     /// A whole number from .0 to .1.
@@ -29,9 +37,9 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub(crate) method: &'static str,
-    pub(crate) id: &'static str,
+    pub(crate) id: Cow<'static, str>,
     pub(crate) tag: &'static str,
-    pub(crate) summary: &'static str,
+    pub(crate) summary: Cow<'static, str>,
     pub(crate) params: Vec<Param>,
     /// Whether it takes NDJSON.
     pub(crate) ndjson: bool,
@@ -43,7 +51,7 @@ pub(crate) struct Operation {
 
 /// A route.
 pub(crate) struct Route {
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) methods: MethodRouter<Api>,
     pub(crate) operations: Vec<Operation>,
 }
@@ -81,8 +89,20 @@ const WINDOW: Param = Param {
     kind: Kind::Span,
 };
 
+const AT: Param = Param {
+    name: "at",
+    text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.",
+    kind: Kind::Time,
+};
+
 impl Operation {
-    fn new(method: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+    fn new(
+        method: &'static str,
+        id: impl Into<Cow<'static, str>>,
+        tag: &'static str,
+        summary: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let (id, summary) = (id.into(), summary.into());
         Self { method, id, tag, summary, params: Vec::new(), ndjson: false, answers: Vec::new(), problems: &[] }
     }
 
@@ -107,13 +127,45 @@ impl Operation {
     }
 }
 
-fn route(path: &'static str, methods: MethodRouter<Api>, operations: impl IntoIterator<Item = Operation>) -> Route {
-    Route { path, methods, operations: operations.into_iter().collect() }
+fn route(
+    path: impl Into<Cow<'static, str>>,
+    methods: MethodRouter<Api>,
+    operations: impl IntoIterator<Item = Operation>,
+) -> Route {
+    Route { path: path.into(), methods, operations: operations.into_iter().collect() }
 }
 
-/// All routes.
-pub(crate) fn routes() -> Vec<Route> {
-    let op = Operation::new;
+/// All routes, with the endpoints of a plan.
+pub(crate) fn routes(plan: &Plan) -> Vec<Route> {
+    let mut all = fixed();
+    all.extend(plan.endpoints.iter().map(endpoint));
+    all
+}
+
+fn endpoint(plan: &EndpointPlan) -> Route {
+    let summary = format!("The newest window of the view `{}`, or the one that is asked for", plan.view);
+    let operation = Operation::new("get", format!("getEndpoint_{}", plan.name), "endpoints", summary)
+        .params(&[
+            WINDOW,
+            AT,
+            Param {
+                name: "limit",
+                text: "Rows at most; default: as the definition says.",
+                kind: Kind::Number(1, 10_000),
+            },
+            FORMAT,
+        ])
+        .answers(200, JSON, "Current")
+        .text(200, CSV)
+        .problems(&["invalid-parameter", "too-much-work", "unavailable", "timeout"]);
+    let endpoint = Arc::new(plan.clone());
+    let answer = move |State(api): State<Api>, uri: Uri| endpoints::current(api, Arc::clone(&endpoint), uri);
+    route(plan.path.clone(), get(answer), [operation])
+}
+
+/// Those that are always there.
+fn fixed() -> Vec<Route> {
+    let op = |method, id: &'static str, tag, summary: &'static str| Operation::new(method, id, tag, summary);
     let mut append = op(
         "post",
         "appendRecords",
@@ -172,7 +224,7 @@ pub(crate) fn routes() -> Vec<Route> {
                     Param { name: "by", text: "The column that ranks, descending, nulls last; default: the first of the view's `top`, or its first column.", kind: Kind::Text },
                     Param { name: "limit", text: "Entries at most; default 10.", kind: Kind::Number(1, 10_000) },
                     WINDOW,
-                    Param { name: "at", text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.", kind: Kind::Time },
+                    AT,
                     Param { name: "previous", text: "true: each row also has `previous`, what ranked its key in the window that began one slide before, and `direction`.", kind: Kind::OneOf(&["false", "true"]) },
                     LAYER,
                     FORMAT,
@@ -194,6 +246,40 @@ pub(crate) fn routes() -> Vec<Route> {
                 ])
                 .text(200, "text/event-stream")
                 .problems(&["invalid-parameter", "unknown-view", "too-much-work", "unavailable", "timeout"])],
+        ),
+        route(
+            "/v1/live",
+            get(socket::live),
+            [op("get", "openLive", "views", "A WebSocket: views, rows of outputs and alerts as they change")
+                .params(&[
+                    Param { name: "view", text: "A view to show; default: all, `none`: none.", kind: Kind::Texts },
+                    Param { name: "output", text: "An output of rows to show; default: all, `none`: none.", kind: Kind::Texts },
+                    Param { name: "alert", text: "An alert to show; default: all, `none`: none.", kind: Kind::Texts },
+                    Param { name: "interval", text: "How often changes are looked for, 50ms to 60s; default 200ms.", kind: Kind::Span },
+                    Param { name: "rows", text: "Rows per view at most; default 100.", kind: Kind::Number(1, 1_000) },
+                    Param { name: "messages", text: "Messages per frame at most; default 50.", kind: Kind::Number(1, 500) },
+                ])
+                .answers(101, JSON, "LiveFrame")
+                .problems(&[
+                    "invalid-parameter",
+                    "unknown-view",
+                    "unknown-output",
+                    "unknown-alert",
+                    "forbidden-origin",
+                    "upgrade-required",
+                    "unavailable",
+                ])],
+        ),
+        route(
+            "/v1/alerts",
+            get(alerts::recent),
+            [op("get", "listAlerts", "alerts", "The alerts that were fired last, newest first")
+                .params(&[
+                    Param { name: "limit", text: "Alerts at most; default 50.", kind: Kind::Number(1, 256) },
+                    Param { name: "alert", text: "Those of one alert alone.", kind: Kind::Text },
+                ])
+                .answers(200, JSON, "Alerts")
+                .problems(&["invalid-parameter", "unknown-alert", "unavailable"])],
         ),
         route(
             "/v1/lookups",

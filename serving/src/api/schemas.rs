@@ -161,6 +161,53 @@ pub(crate) fn schemas() -> Json {
             "views": { "type": "object", "additionalProperties": reference("ViewAgreement") },
         }),
     );
+    let open = || json!({ "type": "object", "additionalProperties": true });
+    schemas["Alert"] = object(
+        &["id", "alert", "view", "on", "key", "window_start", "window_end", "columns", "fired_at"],
+        json!({
+            "id": text(), "alert": text(), "view": text(), "on": { "type": "string", "enum": ["closed", "running"] },
+            "key": open(), "window_start": time(), "window_end": time(), "columns": open(), "previous": open(),
+            "fired_at": time(),
+        }),
+    );
+    schemas["Alerts"] = lists("alerts", "Alert");
+    let keyed = json!({
+        "type": "object", "required": ["key"], "additionalProperties": true,
+        "properties": { "key": open(), "partial": { "type": "boolean" } },
+        "description": "The key, and the answer columns of the view; null where there is no value.",
+    });
+    schemas["KeyedRow"] = keyed;
+    schemas["Current"] = object(
+        &["view", "window_start", "window_end", "rows", "provenance"],
+        json!({
+            "view": text(), "window_start": maybe_time(), "window_end": maybe_time(), "rows": list("KeyedRow"),
+            "provenance": reference("Provenance"),
+        }),
+    );
+    let window = object(
+        &["window_start", "window_end", "rows", "freshness_ms"],
+        json!({
+            "window_start": maybe_time(), "window_end": maybe_time(), "rows": list("KeyedRow"),
+            "freshness_ms": { "type": ["integer", "null"] }, "partial": truth,
+        }),
+    );
+    let metrics = object(
+        &["at", "views"],
+        json!({ "at": time(), "views": { "type": "object", "additionalProperties": window } }),
+    );
+    let messages = object(
+        &["output", "topic", "messages", "skipped"],
+        json!({ "output": text(), "topic": text(), "messages": { "type": "array" }, "skipped": count() }),
+    );
+    let event = |event: Json, data: Json| object(&["event", "data"], json!({ "event": event, "data": data }));
+    schemas["LiveFrame"] = json!({
+        "oneOf": [
+            event(json!({ "type": "string", "enum": ["metrics:initial", "metrics:update"] }), metrics),
+            event(json!({ "type": "string", "const": "message:new" }), messages),
+            event(json!({ "type": "string", "pattern": "^alert:" }), reference("Alert")),
+            event(json!({ "type": "string", "const": "problem" }), reference("Problem")),
+        ],
+    });
     let example = object(
         &["key", "pane", "because", "field", "speed", "batch"],
         json!({

@@ -29,9 +29,23 @@ impl Default for ServeConfig {
     }
 }
 
-/// In a request's extensions: cancelled when the server closes, so that endless answers end.
+/// In a request's extensions: how what never ends by itself ends with the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Closing(pub(crate) CancellationToken);
+pub(crate) struct Closing {
+    /// Cancelled when the server closes.
+    pub(crate) token: CancellationToken,
+    /// Cancelled when what has not ended by then is cut.
+    pub(crate) cut: CancellationToken,
+    /// What the server waits for, also when its connection is no longer HTTP.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Closing {
+    /// Of a server that never closes.
+    pub(crate) fn never() -> Self {
+        Self { token: CancellationToken::new(), cut: CancellationToken::new(), tasks: TaskTracker::new() }
+    }
+}
 
 /// Serves `router` on `listener` until `shutdown`. Then no connection is accepted any more, requests at work are
 /// finished within the bound of the configuration, and what is left after it is cut.
@@ -44,9 +58,10 @@ pub async fn serve(
     shutdown: CancellationToken,
     config: ServeConfig,
 ) -> std::io::Result<()> {
-    let router = router.layer(Extension(Closing(shutdown.clone())));
-    let connections = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+    let closing = Closing { token: shutdown.clone(), cut: cut.clone(), tasks: tasks.clone() };
+    let router = router.layer(Extension(closing));
+    let connections = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     while let Some(Ok(permit)) = shutdown.run_until_cancelled(connections.clone().acquire_owned()).await {
         let stream = match shutdown.run_until_cancelled(listener.accept()).await {
             None => break,
@@ -85,7 +100,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
     tokio::pin!(connection);
     let mut closing = false;
     loop {

@@ -242,6 +242,52 @@ impl Serialize for RowJson<'_> {
     }
 }
 
+/// A row under its key, where the window stands elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyedRow<'a> {
+    pub(crate) key: &'a [Field],
+    pub(crate) columns: &'a [Field],
+    pub(crate) row: &'a Row,
+}
+
+impl Serialize for KeyedRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &Named(self.key, &self.row.key))?;
+        for (field, value) in self.columns.iter().zip(&self.row.values) {
+            map.serialize_entry(&field.name, &Cell(value))?;
+        }
+        if self.row.partial {
+            map.serialize_entry("partial", &true)?;
+        }
+        map.end()
+    }
+}
+
+impl TopAnswer {
+    /// A row under its key. Panics past the end.
+    pub(crate) fn keyed(&self, at: usize) -> KeyedRow<'_> {
+        KeyedRow { key: &self.key, columns: &self.columns, row: &self.rows[at] }
+    }
+}
+
+/// The rows of one window, which stands above them.
+#[derive(Clone, Debug)]
+pub struct CurrentAnswer(pub TopAnswer);
+
+impl Serialize for CurrentAnswer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = &self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("view", &answer.view)?;
+        map.serialize_entry("window_start", &answer.window.map(|w| w.from.to_string()))?;
+        map.serialize_entry("window_end", &answer.window.map(|w| w.to.to_string()))?;
+        map.serialize_entry("rows", &List(answer.rows.len(), |at: usize| answer.keyed(at)))?;
+        map.serialize_entry("provenance", &answer.provenance)?;
+        map.end()
+    }
+}
+
 /// A list that is written item by item.
 struct List<F>(usize, F);
 

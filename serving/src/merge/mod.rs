@@ -19,6 +19,7 @@ mod top;
 mod windows;
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +32,11 @@ use tideline_common::ports::{
 };
 use tideline_common::position::{Positions, Shard};
 use tideline_common::time::Timestamp;
+use xxhash_rust::xxh3::Xxh3;
 
-pub use answer::{LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer};
+pub use answer::{
+    CurrentAnswer, LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer,
+};
 pub use direction::{Before, Direction};
 pub use request::{
     DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
@@ -209,6 +213,11 @@ impl Reader {
         self.plan.view(name).ok_or_else(|| QueryError::unknown(Thing::View, name, known()))
     }
 
+    /// Whether rows of a view can be put in an order, as rankings and live views need it.
+    pub(crate) fn can_rank(view: &ViewPlan) -> bool {
+        view.answer.iter().any(|field| order::is_rankable(field.ty))
+    }
+
     /// Runs a query within the bound on its time.
     async fn bounded<T>(&self, query: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
         let bound = self.config.timeout;
@@ -263,6 +272,20 @@ impl Reader {
             shards.retain(|(shard, progress)| self.versions.has(shard, progress));
             shards
         })
+    }
+
+    /// A hash of how far the layers have come: while it is the same, so are answers. `None` when one cannot be read.
+    pub(crate) async fn standing(&self) -> Option<u64> {
+        let progress = self.progress().await.ok()?;
+        let manifest = self.manifest().await.ok()?;
+        let mut hash = Xxh3::new();
+        hash.write_u64(manifest.map_or(0, |manifest| manifest.version));
+        for (shard, progress) in progress {
+            hash.write(shard.source.as_bytes());
+            hash.write_u32(shard.partition);
+            hash.write_u64(progress.position);
+        }
+        Some(hash.finish())
     }
 
     /// Per topic and partition the next offset of the log, through its guard; nothing without a log to watch.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tideline_common::plan::Field;
 use tideline_common::value::Value;
 
-use super::answer::{LookupAnswer, ReportAnswer, Row, RowsAnswer, TopAnswer};
+use super::answer::{CurrentAnswer, LookupAnswer, ReportAnswer, Row, RowsAnswer, TopAnswer};
 use crate::boundary::Missing;
 
 /// An answer that can be read as rows under column names.
@@ -114,6 +114,24 @@ impl Table for TopAnswer {
 
     fn missing(&self) -> &[Missing] {
         &self.provenance.missing
+    }
+}
+
+impl Table for CurrentAnswer {
+    fn names(&self) -> Vec<&str> {
+        self.0.names()
+    }
+
+    fn row_count(&self) -> usize {
+        self.0.row_count()
+    }
+
+    fn row(&self, at: usize) -> Vec<Cow<'_, Value>> {
+        self.0.row(at)
+    }
+
+    fn missing(&self) -> &[Missing] {
+        self.0.missing()
     }
 }
 

@@ -93,6 +93,7 @@ impl Follow {
         } else {
             self.slot.write(|kept| kept.adopt(part, Finished::default()));
         }
+        self.slot.tell();
         tracing::debug!(view, took = ?began.elapsed(), "rankings have taken over a manifest");
         self.check_size()
     }

@@ -199,6 +199,9 @@ impl Follow {
             }
             self.slot.write(|kept| kept.frontier.note(&change.shard, change.position, change.watermark, part));
         }
+        if ready && !records.is_empty() {
+            self.slot.tell();
+        }
         if !records.is_empty() && self.measured.elapsed() > self.config.refresh_interval {
             self.check_size()?;
         }

@@ -25,7 +25,7 @@ impl Follow {
         // The order of these reads is what makes the copy right: see the module.
         let topic = changes::topic(&self.slot.view.name);
         let ends = self.ends(&topic).await?;
-        let mut tail = Tail::of(&self.ports, &topic, &ends);
+        let mut tail = Tail::of(&self.ports.log, &topic, &ends);
         let before = self.progress().await?;
         let shards = i64::try_from(before.len().max(1)).unwrap_or(i64::MAX);
         let view = self.slot.view.clone();

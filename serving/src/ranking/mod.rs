@@ -28,7 +28,7 @@ mod keys;
 mod load;
 mod sheet;
 mod slot;
-mod tail;
+pub(crate) mod tail;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ use tideline_common::ports::{Analytics, Clock, Log, Progress, SpeedViews};
 use tideline_common::position::Shard;
 use tideline_common::state::StateBatch;
 use tideline_common::time::Span;
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -245,6 +246,15 @@ impl Rankings {
         self.slots.iter().map(|slot| (slot.view.name.clone(), slot.status())).collect()
     }
 
+    /// Changes whenever the answer of a view may have; `None` for a view whose rankings are not kept.
+    pub(crate) fn changes(&self, view: &ViewPlan) -> Option<Receiver<u64>> {
+        self.slot(view).map(|slot| slot.changes())
+    }
+
+    fn slot(&self, view: &ViewPlan) -> Option<&Arc<Slot>> {
+        self.slots.iter().find(|slot| slot.view.name == view.name && slot.view.version == view.version)
+    }
+
     /// The first `limit` keys of a view's window by answer column `by`, from memory. `size` is the window's size; where it
     /// ends, and whether the one before is wanted too, the request says.
     pub(crate) fn top(
@@ -255,8 +265,7 @@ impl Rankings {
         size: Span,
         request: &TopRequest,
     ) -> Result<Ready, Because> {
-        let slot = self.slots.iter().find(|slot| slot.view.name == view.name && slot.view.version == view.version);
-        let slot = slot.ok_or(Because::NotKept)?;
+        let slot = self.slot(view).ok_or(Because::NotKept)?;
         if size != view.window.size {
             return Err(Because::OtherWindow);
         }

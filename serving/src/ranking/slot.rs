@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tideline_common::plan::ViewPlan;
 use tideline_common::time::Timestamp;
+use tokio::sync::watch;
 
 use super::kept::Kept;
 use super::{Because, RankingStatus, Ready};
@@ -44,18 +45,31 @@ pub(crate) struct Slot {
     pub(crate) view: ViewPlan,
     kept: RwLock<Option<Kept>>,
     standing: Mutex<Standing>,
+    /// Counts what may change an answer.
+    changes: watch::Sender<u64>,
 }
 
 impl Slot {
     pub(crate) fn new(view: ViewPlan, now: Timestamp) -> Self {
         let standing = Standing { because: Some(Because::Loading), since: now, keys: 0, rows: 0, bytes: 0 };
-        Self { view, kept: RwLock::new(None), standing: Mutex::new(standing) }
+        Self { view, kept: RwLock::new(None), standing: Mutex::new(standing), changes: watch::Sender::new(0) }
+    }
+
+    /// Wakes those who wait for another answer.
+    pub(crate) fn tell(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Sees every [`tell`](Self::tell) from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Says where the copy stands: `None`, it answers.
     pub(crate) fn stand(&self, because: Option<Because>, now: Timestamp) {
         let mut standing = self.standing.lock();
-        if standing.because != because {
+        let changed = standing.because != because;
+        if changed {
             (standing.because, standing.since) = (because, now);
             let view = &self.view.name;
             match because {
@@ -65,6 +79,10 @@ impl Slot {
                     tracing::warn!(view, because = because.name(), "rankings are answered from the stores");
                 }
             }
+        }
+        drop(standing);
+        if changed {
+            self.tell();
         }
         let ready = if because.is_none() { 1.0 } else { 0.0 };
         metrics::gauge!("tideline_serving_rankings_ready", "view" => self.view.name.clone()).set(ready);

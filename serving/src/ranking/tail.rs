@@ -1,15 +1,16 @@
-//! Reading the topic of changes: one reader per partition, all into one bounded queue.
+//! Following a topic, as that of changes: one reader per partition, all into one bounded queue.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tideline_common::ports::{PortError, ReadRequest};
+use tideline_common::ports::{Log, PortError, ReadRequest};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::record::Record;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Because, Ports};
+use super::Because;
 
 /// Records and bytes of one read.
 const MAX_RECORDS: usize = 1_024;
@@ -40,7 +41,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Reads every partition of `topic` from the given offset on.
-    pub(crate) fn of(ports: &Ports, topic: &str, from: &BTreeMap<Partition, Offset>) -> Self {
+    pub(crate) fn of(log: &Arc<dyn Log>, topic: &str, from: &BTreeMap<Partition, Offset>) -> Self {
         let (queue, reads) = mpsc::channel(QUEUE);
         let mut readers = JoinSet::new();
         for (partition, from) in from {
@@ -52,7 +53,7 @@ impl Tail {
                 max_bytes: MAX_BYTES,
                 wait: WAIT,
             };
-            readers.spawn(read(ports.clone(), request, queue.clone()));
+            readers.spawn(read(Arc::clone(log), request, queue.clone()));
         }
         Self { reads, partitions: from.keys().copied().collect(), _readers: readers }
     }
@@ -68,9 +69,9 @@ impl Tail {
     }
 }
 
-async fn read(ports: Ports, mut request: ReadRequest, queue: mpsc::Sender<Read>) {
+async fn read(log: Arc<dyn Log>, mut request: ReadRequest, queue: mpsc::Sender<Read>) {
     loop {
-        let read = match ports.log.read(&request).await {
+        let read = match log.read(&request).await {
             Ok(records) => {
                 if let Some(last) = records.last() {
                     request.from = last.offset + 1;
@@ -78,12 +79,12 @@ async fn read(ports: Ports, mut request: ReadRequest, queue: mpsc::Sender<Read>)
                 Read::Records(request.partition, records)
             }
             Err(error) if error.is_retryable() => {
-                tracing::debug!(%error, topic = request.topic, "changes cannot be read now");
+                tracing::debug!(%error, topic = request.topic, "a topic cannot be read now");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             Err(error) => {
-                tracing::warn!(%error, topic = request.topic, "changes can no longer be followed");
+                tracing::warn!(%error, topic = request.topic, "a topic can no longer be followed from where it was");
                 Read::Ended(match error {
                     PortError::NotFound { .. } => Because::NoTopic,
                     _ => Because::Behind,

@@ -18,8 +18,8 @@ use tideline_common::formula::Formula;
 use tideline_common::key::Key;
 use tideline_common::manifest::{Manifest, ReportFiles, SourceProgress, ViewFiles};
 use tideline_common::plan::{
-    Computed, EventTime, FeaturePlan, FeatureSource, Field, Learning, LookupPlan, Measure, ModelPlan, Plan,
-    PredictionPlan, ReportPlan, SourcePlan, Start, TimeFormat, ViewPlan,
+    AlertOn, AlertPlan, Computed, EndpointPlan, EventTime, FeaturePlan, FeatureSource, Field, Learning, LookupPlan,
+    Measure, ModelPlan, Plan, PredictionPlan, ReportPlan, RowOutputPlan, SourcePlan, Start, TimeFormat, ViewPlan,
 };
 use tideline_common::ports::{
     Analytics, Appended, Flush, KeySelector, LookupRows, LookupSchema, ManualClock, PanePage, PaneQuery, PortError,
@@ -34,7 +34,9 @@ use tideline_common::window::Window;
 use tideline_serving::api::agreement::{Agreement, AgreementSource, CompareError};
 use tideline_serving::api::ports::{BatchControl, Check, Run, RunState, StartError, StatusSource, TopicWriter};
 use tideline_serving::api::{ApiConfig, ApiParts};
+use tideline_serving::live::Live;
 use tideline_serving::merge::{Reader, ReaderConfig};
+use tokio_util::sync::CancellationToken;
 
 pub const PANE: Span = Span::MINUTE;
 
@@ -151,7 +153,14 @@ pub fn plan() -> Plan {
             order_by: Vec::new(),
             version: "r1".into(),
         }],
-        alerts: Vec::new(),
+        alerts: vec![AlertPlan {
+            name: "jump".into(),
+            view: "trades".into(),
+            on: AlertOn::Running,
+            when: Formula::compile("n > 100", &view().answer).unwrap().0,
+            webhook: None,
+            secret: None,
+        }],
         outputs: Vec::new(),
         predictions: vec![PredictionPlan {
             name: "price".into(),
@@ -168,6 +177,23 @@ pub fn plan() -> Plan {
                 features: vec![FeaturePlan { name: "hour".into(), source: FeatureSource::Hour }],
                 learning: Learning::default(),
             }],
+        }],
+        row_outputs: vec![RowOutputPlan {
+            name: "processed".into(),
+            table: "trades".into(),
+            source: "feed".into(),
+            topic: "feed.processed".into(),
+            key: Vec::new(),
+            columns: vec![field("event_time", Type::Timestamp), field("x", Type::Float)],
+            partitions: 2,
+            retention: None,
+        }],
+        endpoints: vec![EndpointPlan {
+            name: "totals".into(),
+            path: "/api/trades/totals".into(),
+            view: "trades".into(),
+            by: Some("total".into()),
+            limit: 1,
         }],
     }
 }
@@ -559,6 +585,8 @@ pub struct World {
     pub status: Arc<MemoryStatus>,
     pub clock: Arc<ManualClock>,
     pub reader: Arc<Reader>,
+    /// Of alerts and outputs.
+    pub log: Arc<store::MemoryLog>,
     pub api: ApiConfig,
 }
 
@@ -617,6 +645,7 @@ impl World {
             status: Arc::default(),
             clock,
             reader,
+            log: Arc::default(),
             api: ApiConfig::default(),
         }
     }
@@ -631,6 +660,7 @@ impl World {
             topics: self.topics.clone(),
             batch: Some(self.batch.clone()),
             agreement: self.agreement.clone().map(|source| source as _),
+            live: Some(Live::start(self.reader.clone(), self.log.clone(), &CancellationToken::new())),
             status: self.status.clone(),
             metrics: Arc::new(|| "tideline_up 1\n".to_owned()),
             config: self.api.clone(),

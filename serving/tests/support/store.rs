@@ -229,6 +229,16 @@ impl Log for MemoryLog {
         Ok(Appended::new())
     }
 
+    async fn append_to(
+        &self,
+        topic: &str,
+        _: Partition,
+        _: Vec<NewRecord>,
+        _: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        Err(PortError::unavailable(topic, "not asked for"))
+    }
+
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
         self.faults.check().await?;
         let until = tokio::time::Instant::now() + request.wait.min(Duration::from_millis(20));

@@ -216,6 +216,8 @@ mod tests {
             alerts: Vec::new(),
             outputs: Vec::new(),
             predictions: Vec::new(),
+            row_outputs: Vec::new(),
+            endpoints: Vec::new(),
         };
         Arc::new(Program::new(&plan, &source).unwrap())
     }

@@ -76,14 +76,7 @@ struct Inner {
 pub(super) fn topics(plan: &Plan, config: &CloseConfig) -> Vec<TopicSpec> {
     let views = plan.views.iter().filter(|view| plan.closes(&view.name));
     let mut topics: Vec<TopicSpec> = views.map(|view| changes_spec(changes::topic(&view.name))).collect();
-    let outputs = plan.outputs.iter().map(|output| (&output.topic, output.partitions, output.retention));
-    let predictions = plan.predictions.iter().map(|to| (&to.topic, to.partitions, to.retention));
-    for (topic, partitions, retention) in outputs.chain(predictions) {
-        // One that a source reads is made as the source says.
-        if !plan.sources.iter().any(|source| source.topic == *topic) {
-            topics.push(TopicSpec { name: topic.clone(), partitions, retention, max_bytes: None });
-        }
-    }
+    topics.extend(plan.output_topics());
     if !plan.alerts.is_empty() {
         topics.push(TopicSpec {
             name: alert::TOPIC.to_owned(),

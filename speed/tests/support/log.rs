@@ -78,10 +78,27 @@ impl MemoryLog {
         self.came.notify_waiters();
     }
 
+    /// Appends records to a partition as they are.
+    fn append_to(&self, topic: &str, partition: Partition, records: Vec<NewRecord>, appended: Timestamp) {
+        let mut topics = self.topics.lock();
+        let part = &mut topics.get_mut(topic).unwrap()[partition as usize];
+        for NewRecord { key, headers, payload } in records {
+            let offset = part.next();
+            part.records.push(Record { offset, appended, key, headers, payload });
+        }
+        drop(topics);
+        self.came.notify_waiters();
+    }
+
     /// Records of all partitions of a topic; none where there is no such topic.
     pub fn records(&self, topic: &str) -> Vec<Record> {
         let topics = self.topics.lock();
         topics.get(topic).into_iter().flatten().flat_map(|part| part.records.iter().cloned()).collect()
+    }
+
+    /// Records of a partition.
+    pub fn partition(&self, topic: &str, partition: Partition) -> Vec<Record> {
+        self.topics.lock()[topic][partition as usize].records.clone()
     }
 
     /// Payloads of a partition.
@@ -92,6 +109,11 @@ impl MemoryLog {
     /// Partitions of a topic.
     pub fn partitions(&self, topic: &str) -> std::ops::Range<Partition> {
         0..self.topics.lock().get(topic).map_or(0, |parts| parts.len() as Partition)
+    }
+
+    /// Forgets a topic.
+    pub fn drop_topic(&self, topic: &str) {
+        self.topics.lock().remove(topic);
     }
 
     /// Drops the records before `first`.
@@ -163,6 +185,22 @@ impl Log for FaultyLog {
             Ok(Appended::new())
         };
         self.1.call("log append", work).await
+    }
+
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        let work = async {
+            let next = |info: TopicInfo| info.partitions[&partition].1;
+            let first = next(self.0.info(topic)?);
+            self.0.append_to(topic, partition, records, now);
+            Ok((first, next(self.0.info(topic)?)))
+        };
+        self.1.call("log append_to", work).await
     }
 
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {

@@ -8,6 +8,7 @@ pub mod log;
 pub mod membership;
 pub mod objects;
 pub mod plan;
+pub mod telling;
 pub mod views;
 
 use std::collections::BTreeMap;

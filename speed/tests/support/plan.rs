@@ -103,5 +103,7 @@ pub fn plan(partitions: u32) -> Plan {
         alerts: Vec::new(),
         outputs: Vec::new(),
         predictions: Vec::new(),
+        row_outputs: Vec::new(),
+        endpoints: Vec::new(),
     }
 }

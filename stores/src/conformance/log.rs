@@ -35,6 +35,7 @@ pub async fn suite<F: Fixture<dyn Log>>(mut fixture: impl FnMut() -> F, time: Ti
     bounds_of_a_read(fixture()).await;
     equal_keys_stay_together_in_order(fixture()).await;
     records_without_a_key_are_spread(fixture()).await;
+    a_partition_may_be_named(fixture()).await;
     append_times_never_go_back(fixture(), time).await;
     readers_wake_on_an_append(fixture()).await;
     concurrent_appends_leave_no_holes(fixture()).await;
@@ -216,6 +217,29 @@ async fn records_without_a_key_are_spread<F: Fixture<dyn Log>>(mut fixture: F) {
     let info = log.topic("t").await.unwrap();
     assert!(info.partitions.values().all(|(_, next)| *next > 0), "every partition has some: {info:?}");
     assert_eq!(info.partitions.values().map(|(_, next)| next).sum::<u64>(), 16_000);
+}
+
+async fn a_partition_may_be_named<F: Fixture<dyn Log>>(mut fixture: F) {
+    let log = fixture.open().await;
+    log.ensure_topic(&spec("t", 3)).await.unwrap();
+    let records = |round: u64| -> Vec<NewRecord> {
+        let key = |i: u64| format!("key{i}");
+        (0..700).map(|i| record((i % 2 == 0).then(|| key(i)).as_deref(), format!("{}", round * 700 + i))).collect()
+    };
+    for round in 0..3 {
+        let range = log.append_to("t", 1, records(round), Timestamp(1)).await.unwrap();
+        assert_eq!(range, (round * 700, (round + 1) * 700));
+    }
+    let read = read_all(&log, "t", 1, 0).await;
+    let order: Vec<u64> = texts(&read).iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(order, (0..2_100).collect::<Vec<_>>(), "with and without keys, in order");
+    let info = log.topic("t").await.unwrap();
+    assert_eq!(info.partitions, BTreeMap::from([(0, (0, 0)), (1, (0, 2_100)), (2, (0, 0))]), "and nowhere else");
+    assert_eq!(log.append_to("t", 1, Vec::new(), Timestamp(1)).await.unwrap(), (2_100, 2_100));
+    for (topic, partition) in [("t", 3), ("none", 0)] {
+        let refused = log.append_to(topic, partition, vec![record(None, "x")], Timestamp(1)).await.unwrap_err();
+        assert!(matches!(refused, PortError::NotFound { .. }), "{refused:?}");
+    }
 }
 
 async fn append_times_never_go_back<F: Fixture<dyn Log>>(mut fixture: F, time: Time) {

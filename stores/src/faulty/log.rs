@@ -43,6 +43,17 @@ impl Log for FaultyLog {
         self.faults.call("log.append", topic, true, self.inner.append(topic, records, now)).await
     }
 
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        let work = self.inner.append_to(topic, partition, records, now);
+        self.faults.call("log.append_to", topic, true, work).await
+    }
+
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {
         self.faults.call("log.read", &request.topic, false, self.inner.read(request)).await
     }

@@ -4,6 +4,7 @@
 mod decoding;
 mod expressions;
 mod frames;
+mod json;
 mod plans;
 mod states;
 mod steps;

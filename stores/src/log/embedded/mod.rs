@@ -190,8 +190,8 @@ impl EmbeddedLog {
         .await
     }
 
-    /// Sorts records into blocks by partition.
-    fn sort(&self, topic: &Topic, records: &[NewRecord]) -> PortResult<Vec<(Partition, Draft)>> {
+    /// Sorts records into blocks by partition: all to `to`, or each to its own.
+    fn sort(&self, topic: &Topic, to: Option<Partition>, records: &[NewRecord]) -> PortResult<Vec<(Partition, Draft)>> {
         let bytes: usize = records
             .iter()
             .map(|r| {
@@ -207,7 +207,9 @@ impl EmbeddedLog {
         let mut open: BTreeMap<Partition, Draft> = BTreeMap::new();
         let (mut keyless, mut turn) = (0, 0);
         for record in records {
-            let partition = if let Some(key) = &record.key {
+            let partition = if let Some(to) = to {
+                to
+            } else if let Some(key) = &record.key {
                 topic.partition_of(key)
             } else {
                 if keyless % CHUNK == 0 {
@@ -226,6 +228,19 @@ impl EmbeddedLog {
         }
         done.extend(open);
         Ok(done)
+    }
+
+    /// Hands blocks to the writer, and waits until they are durable.
+    async fn write(&self, topic: Arc<Topic>, blocks: Vec<(Partition, Draft)>, now: Timestamp) -> PortResult<Appended> {
+        let gone = || PortError::unavailable("the log", "its writer has ended");
+        let queue = self.queue.as_ref().ok_or_else(gone)?;
+        let kib = blocks.iter().map(|(_, b)| b.bytes()).sum::<usize>().div_ceil(1024);
+        let permits = kib.clamp(1, (self.config.max_waiting_bytes >> 10).max(1)) as u32;
+        let permit = self.waiting.clone().acquire_many_owned(permits).await.map_err(|_| gone())?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request { topic, blocks, now, answer, _permit: permit };
+        queue.send(request).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 }
 
@@ -355,17 +370,27 @@ impl Log for EmbeddedLog {
         if records.is_empty() {
             return Ok(Appended::new());
         }
-        let gone = || PortError::unavailable("the log", "its writer has ended");
-        let queue = self.queue.as_ref().ok_or_else(gone)?;
-        let blocks = self.sort(&topic, &records)?;
+        let blocks = self.sort(&topic, None, &records)?;
         drop(records);
-        let kib = blocks.iter().map(|(_, b)| b.bytes()).sum::<usize>().div_ceil(1024);
-        let permits = kib.clamp(1, (self.config.max_waiting_bytes >> 10).max(1)) as u32;
-        let permit = self.waiting.clone().acquire_many_owned(permits).await.map_err(|_| gone())?;
-        let (answer, answered) = oneshot::channel();
-        let request = Request { topic, blocks, now, answer, _permit: permit };
-        queue.send(request).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.write(topic, blocks, now).await
+    }
+
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        let topic = self.inner.topic(topic)?;
+        let end = *topic.partition(partition)?.next.borrow();
+        if records.is_empty() {
+            return Ok((end, end));
+        }
+        let blocks = self.sort(&topic, Some(partition), &records)?;
+        drop(records);
+        let appended = self.write(topic, blocks, now).await?;
+        Ok(appended.get(&partition).copied().unwrap_or((end, end)))
     }
 
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {

@@ -35,14 +35,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tideline_common::ports::{Appended, Log, PortResult, ReadRequest, TopicInfo, TopicSpec};
+use tideline_common::ports::{Appended, Log, PortError, PortResult, ReadRequest, TopicInfo, TopicSpec};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::record::{NewRecord, Record};
 use tideline_common::time::Timestamp;
 
 pub use self::config::KafkaLogConfig;
 pub use self::membership::KafkaMembership;
-use self::producer::Producer;
+use self::producer::{Place, Producer};
 use self::progress::Progress;
 use self::reader::Readers;
 use self::topics::Topics;
@@ -102,7 +102,25 @@ impl Log for KafkaLog {
         if records.is_empty() {
             return Ok(Appended::new());
         }
-        self.producer.append(topic, partitions, records, now).await
+        self.producer.append(topic, Place::ByKey { partitions }, records, now).await
+    }
+
+    async fn append_to(
+        &self,
+        topic: &str,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        now: Timestamp,
+    ) -> PortResult<(Offset, Offset)> {
+        self.topics.require(topic, partition).await?;
+        if records.is_empty() {
+            let info = self.topics.one(topic).await?;
+            let end = info.partitions.get(&partition).map_or(0, |(_, next)| *next);
+            return Ok((end, end));
+        }
+        let appended = self.producer.append(topic, Place::In(partition), records, now).await?;
+        let range = appended.get(&partition).copied();
+        range.ok_or_else(|| PortError::unavailable(format!("an append to topic {topic}"), "it went to no partition"))
     }
 
     async fn read(&self, request: &ReadRequest) -> PortResult<Vec<Record>> {

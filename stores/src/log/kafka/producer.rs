@@ -53,6 +53,15 @@ impl std::fmt::Debug for Producer {
     }
 }
 
+/// Where records go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// Each to the partition of its key, of so many; without one, in turn.
+    ByKey { partitions: u32 },
+    /// All to one partition.
+    In(Partition),
+}
+
 /// One append on its way.
 struct Pending {
     /// Records that have no answer yet.
@@ -145,7 +154,7 @@ impl Producer {
     pub(super) async fn append(
         &self,
         topic: &str,
-        partitions: u32,
+        place: Place,
         records: Vec<NewRecord>,
         now: Timestamp,
     ) -> PortResult<Appended> {
@@ -165,11 +174,15 @@ impl Producer {
             _room: room,
         });
         let native = Arc::clone(&self.native.lock());
-        let mut turn = self.turns.start();
-        let placed: Vec<Partition> = records
-            .iter()
-            .map(|r| r.key.as_ref().map_or_else(|| turn.next(partitions), |key| of_key(key, partitions)))
-            .collect();
+        let placed: Vec<Partition> = match place {
+            Place::In(partition) => vec![partition; records.len()],
+            Place::ByKey { partitions } => {
+                let mut turn = self.turns.start();
+                let of =
+                    |r: &NewRecord| r.key.as_ref().map_or_else(|| turn.next(partitions), |k| of_key(k, partitions));
+                records.iter().map(of).collect()
+            }
+        };
         let largest = records.iter().map(size).enumerate().max_by_key(|(_, size)| *size).unwrap_or_default();
         let millis = now.0.div_euclid(1_000).max(0);
         let (queueing, waiting, to) = (Arc::clone(&self.queueing), Arc::clone(&pending), topic.to_owned());
