@@ -1,5 +1,5 @@
 //! Predictions of a whole platform: whatever dies, they are those of a run in which nothing does; how they are doing is
-//! told over HTTP, and to MLflow.
+//! told over HTTP, and to `MLflow`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -386,7 +386,7 @@ async fn mlflow_is_told_every_hundred_predictions() {
             number => number.as_i64().unwrap(),
         };
         let mut steps: Vec<(i64, f64)> = all.iter().map(|m| (step(m), m["value"].as_f64().unwrap())).collect();
-        steps.sort_by(|a, b| a.0.cmp(&b.0));
+        steps.sort_by_key(|step| step.0);
         steps
     };
     let began = Instant::now();

@@ -92,6 +92,7 @@ mod tests {
             alerts: Vec::new(),
             outputs: Vec::new(),
             predictions: Vec::new(),
+            row_outputs: Vec::new(),
             endpoints: Vec::new(),
         };
         (plan, view)

@@ -31,7 +31,7 @@ fn lines(path: &str) -> Vec<Bytes> {
 /// (title, start of the window) → columns.
 type Rows = BTreeMap<(String, String), Map<String, Json>>;
 
-fn row(title: Json, mut columns: Map<String, Json>) -> ((String, String), Map<String, Json>) {
+fn row(title: &Json, mut columns: Map<String, Json>) -> ((String, String), Map<String, Json>) {
     let start = columns.remove("window_start").unwrap();
     columns.remove("window_end").unwrap();
     ((title.as_str().unwrap().to_owned(), start.as_str().unwrap().to_owned()), columns)
@@ -42,7 +42,7 @@ fn expected() -> Rows {
     let parse = |line: &Bytes| {
         let mut columns: Map<String, Json> = serde_json::from_slice(line).unwrap();
         let key = columns.remove("key").unwrap();
-        row(key["movie_title"].clone(), columns)
+        row(&key["movie_title"], columns)
     };
     rows.iter().map(parse).collect()
 }
@@ -53,7 +53,7 @@ fn found(world: &World) -> Rows {
         let mut columns: Map<String, Json> = serde_json::from_slice(&record.payload).unwrap();
         let title = columns.remove("movie_title").unwrap();
         assert_eq!(record.key.as_deref(), title.as_str().map(str::as_bytes), "keyed by title");
-        let (key, columns) = row(title, columns);
+        let (key, columns) = row(&title, columns);
         assert!(rows.insert(key, columns).is_none(), "nothing was killed, and nothing is there twice");
     }
     rows

@@ -304,7 +304,7 @@ async fn check_prediction(
         let read = of_view().count() > 0 && of_view().all(|status| status.lag() == 0);
         let records = records(platform, &prediction.topic).await?;
         let found: Result<Vec<serde_json::Value>, _> =
-            records.iter().map(|record| serde_json::from_slice(record)).collect();
+            records.iter().map(|record| serde_json::from_slice(&record.payload)).collect();
         let found = found.context("a record of a prediction is JSON")?;
         // One of a window to come follows from the window before.
         let follows = |row: &&serde_json::Value| {

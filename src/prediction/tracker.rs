@@ -24,7 +24,7 @@ const QUEUE: usize = 1_024;
 /// First pause after a point that was not taken; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// How long what waits may take at the end of the process.
 const FLUSH: Duration = Duration::from_secs(10);
 

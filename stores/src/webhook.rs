@@ -1,5 +1,6 @@
 //! Webhooks over HTTP.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,7 +34,7 @@ impl HttpWebhook {
             .user_agent(concat!("tideline/", env!("CARGO_PKG_VERSION")))
             // Whoever is redirected may be led anywhere, with what was signed for another.
             .redirect(redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(4)
             .build();
         Ok(Self { client: client.map_err(|error| PortError::invalid("webhook client", error))? })
@@ -47,8 +48,12 @@ pub fn signature(secret: &str, timestamp: i64, body: &[u8]) -> String {
     context.update(timestamp.to_string().as_bytes());
     context.update(b".");
     context.update(body);
-    let hex: String = context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v1={hex}")
+    let mut text = "v1=".to_owned();
+    for byte in context.sign().as_ref() {
+        // A `String` takes everything.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// How long the other side wants to be left alone: seconds, or a date (RFC 9110, 10.2.3).
@@ -107,7 +112,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::parse("2024-05-06T10:00:00Z").unwrap();
         let of = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now);
-        assert_eq!(of("120"), Some(Duration::from_secs(120)));
+        assert_eq!(of("120"), Some(Duration::from_mins(2)));
         assert_eq!(of("Mon, 06 May 2024 10:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(of("Mon, 06 May 2024 09:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(of("soon"), None);

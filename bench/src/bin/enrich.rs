@@ -48,6 +48,9 @@ enum What {
     },
 }
 
+/// What is measured of a text.
+type Function = fn(&str) -> f64;
+
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Speed { file, seconds } => speed(&texts(&rows(&file)?)?, seconds),
@@ -80,7 +83,7 @@ fn texts(rows: &[Value]) -> Result<Vec<&str>> {
 fn speed(texts: &[&str], seconds: f64) -> Result<()> {
     let enough = Duration::try_from_secs_f64(seconds).context("--seconds")?;
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
-    let functions: [(&str, fn(&str) -> f64); 4] = [
+    let functions: [(&str, Function); 4] = [
         ("vader", vader::compound),
         ("emotion", |text| f64::from(emotion::emotion(text) as u8)),
         ("toxicity", toxicity::toxicity),

@@ -128,6 +128,7 @@ fn plan(view: ViewPlan) -> Plan {
         alerts: Vec::new(),
         outputs: Vec::new(),
         predictions: Vec::new(),
+        row_outputs: Vec::new(),
         endpoints: Vec::new(),
     }
 }

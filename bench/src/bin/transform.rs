@@ -239,6 +239,7 @@ fn plan(sentiment: &str) -> Result<Plan> {
         alerts: Vec::new(),
         outputs: Vec::new(),
         predictions: Vec::new(),
+        row_outputs: Vec::new(),
         endpoints: Vec::new(),
     })
 }

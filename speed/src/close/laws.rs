@@ -150,8 +150,11 @@ fn terms() -> BTreeMap<String, Terms> {
     BTreeMap::from([(SOURCE.to_owned(), Terms { lateness: LATENESS, idle_after: Span::HOUR })])
 }
 
+/// Kind, window and key → values, and those of the window before.
+type Rows = BTreeMap<(usize, Timestamp, Vec<u8>), (Vec<Value>, Option<Vec<Value>>)>;
+
 /// Rows that closed, in order of window and key; each came once.
-fn closed(rows: Vec<Row>) -> BTreeMap<(usize, Timestamp, Vec<u8>), (Vec<Value>, Option<Vec<Value>>)> {
+fn closed(rows: Vec<Row>) -> Rows {
     let mut all = BTreeMap::new();
     for row in rows {
         let before = all.insert((row.kind, row.start, row.key), (row.values, row.previous));
@@ -161,11 +164,7 @@ fn closed(rows: Vec<Row>) -> BTreeMap<(usize, Timestamp, Vec<u8>), (Vec<Value>, 
 }
 
 /// What must have closed: rows of the panes as they are in the end.
-fn expected(
-    view: &ViewPlan,
-    kinds: &[Kind],
-    machines: &[Machine],
-) -> BTreeMap<(usize, Timestamp, Vec<u8>), (Vec<Value>, Option<Vec<Value>>)> {
+fn expected(view: &ViewPlan, kinds: &[Kind], machines: &[Machine]) -> Rows {
     let mut all = BTreeMap::new();
     let counted: Vec<&Machine> = machines.iter().filter(|machine| machine.watermark.highest.is_some()).collect();
     let Some(highest) = counted.iter().filter_map(|machine| machine.watermark.highest).min() else { return all };

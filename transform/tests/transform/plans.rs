@@ -142,6 +142,7 @@ pub(crate) fn plan() -> Plan {
         reports: vec![],
         alerts: vec![],
         outputs: vec![],
+        predictions: vec![],
         row_outputs: vec![],
         endpoints: vec![],
     }
