@@ -21,7 +21,8 @@ const VIEWS: [file: string, address: string, ready: string][] = [
   ["platform", "#/platform", ".piers li"],
 ];
 
-const [address = "mock", folder = fileURLToPath(new URL("../../../docs/images", import.meta.url)), theme = "light"] = process.argv.slice(2);
+const [address = "mock", folder = fileURLToPath(new URL("../../../docs/images", import.meta.url)), theme = "light"] =
+  process.argv.slice(2);
 await mkdir(folder, { recursive: true });
 
 let mock: MockServer | null = null;
@@ -52,7 +53,9 @@ try {
 }
 
 async function settle(page: Page, ready: string): Promise<void> {
-  await page.waitForSelector(ready, { timeout: 20_000 }).catch(() => console.warn(`nothing at ${ready}: ${page.url()}`));
+  await page
+    .waitForSelector(ready, { timeout: 20_000 })
+    .catch(() => console.warn(`nothing at ${ready}: ${page.url()}`));
   for (let tick = 1; tick <= 20; tick += 1) {
     if (mock) move(mock, tick);
     await page.waitForTimeout(90);

@@ -58,7 +58,10 @@ function useRoute(): Route {
 
 /** What the server has: asked for until it answers, and again when a connection was made anew. */
 function useCatalog(): { catalog: Catalog | null; failed: string | null; refresh(): void } {
-  const [state, setState] = useState<{ catalog: Catalog | null; failed: string | null }>({ catalog: null, failed: null });
+  const [state, setState] = useState<{ catalog: Catalog | null; failed: string | null }>({
+    catalog: null,
+    failed: null,
+  });
   const [round, setRound] = useState(0);
   const failures = useRef(0);
   useEffect(() => {
@@ -68,7 +71,10 @@ function useCatalog(): { catalog: Catalog | null; failed: string | null; refresh
       (catalog) => {
         failures.current = 0;
         // The same catalogue stays the same object: nothing is begun anew for it.
-        setState((before) => ({ catalog: before.catalog && same(before.catalog, catalog) ? before.catalog : catalog, failed: null }));
+        setState((before) => ({
+          catalog: before.catalog && same(before.catalog, catalog) ? before.catalog : catalog,
+          failed: null,
+        }));
       },
       (error: unknown) => {
         if (ended.signal.aborted) return;
@@ -122,7 +128,11 @@ interface PageViewProps {
 function PageView({ system, route, catalog, alerts, refresh }: PageViewProps): JSX.Element {
   const there = system.needs.every((view) => catalog.views.has(view));
   const hub = useMemo(
-    () => new Hub(there ? system.wants(catalog) : { views: [], outputs: [], rows: 1, messages: 1, interval: "1s" }, (alert) => void alerts.add(alert)),
+    () =>
+      new Hub(
+        there ? system.wants(catalog) : { views: [], outputs: [], rows: 1, messages: 1, interval: "1s" },
+        (alert) => void alerts.add(alert),
+      ),
     [system, catalog, alerts, there],
   );
   useEffect(() => {
@@ -168,7 +178,9 @@ function PageView({ system, route, catalog, alerts, refresh }: PageViewProps): J
 
 /** The code of a view; a text when it cannot be loaded. */
 function useLoaded(system: System): ComponentType<{ item: string | null }> | string | null {
-  const [loaded, setLoaded] = useState<{ view: ComponentType<{ item: string | null }> | string | null }>({ view: null });
+  const [loaded, setLoaded] = useState<{ view: ComponentType<{ item: string | null }> | string | null }>({
+    view: null,
+  });
   useEffect(() => {
     let gone = false;
     system.load().then(
@@ -176,7 +188,10 @@ function useLoaded(system: System): ComponentType<{ item: string | null }> | str
         if (!gone) setLoaded({ view });
       },
       () => {
-        if (!gone) setLoaded({ view: "This part of the page could not be loaded: it may be of an older build. Reload the page." });
+        if (!gone)
+          setLoaded({
+            view: "This part of the page could not be loaded: it may be of an older build. Reload the page.",
+          });
       },
     );
     return () => {

@@ -42,9 +42,7 @@ export function percent(value: number | null | undefined, digits = 0): string {
 
 /** A change in percent with its sign. */
 export function change(value: number | null | undefined, digits = 2): string {
-  return value === null || value === undefined || !Number.isFinite(value)
-    ? NONE
-    : `${signed(value * 100, digits)} %`;
+  return value === null || value === undefined || !Number.isFinite(value) ? NONE : `${signed(value * 100, digits)} %`;
 }
 
 function at(value: string | number | null | undefined): Date | null {
@@ -60,7 +58,11 @@ export function day(value: string | number | null | undefined): string {
 
 /** 09:30, or 09:30:10 where the seconds matter. */
 export function clock(value: string | number | null | undefined, seconds = false): string {
-  return at(value)?.toISOString().slice(11, seconds ? 19 : 16) ?? NONE;
+  return (
+    at(value)
+      ?.toISOString()
+      .slice(11, seconds ? 19 : 16) ?? NONE
+  );
 }
 
 /** 2014-01-02 09:30:10 */

@@ -17,7 +17,11 @@ export function barOption(palette: Palette, chart: BarChartData): ChartOption {
     ...base,
     grid: { left: 4, right: 34, top: chart.legend === true ? 30 : 4, bottom: 4, containLabel: true },
     legend: { ...base.legend, show: chart.legend === true },
-    tooltip: { ...base.tooltip, trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { color: palette.line, opacity: 0.35 } } },
+    tooltip: {
+      ...base.tooltip,
+      trigger: "axis",
+      axisPointer: { type: "shadow", shadowStyle: { color: palette.line, opacity: 0.35 } },
+    },
     xAxis: {
       type: "value",
       splitNumber: 3,
@@ -39,7 +43,9 @@ export function barOption(palette: Palette, chart: BarChartData): ChartOption {
       emphasis: { disabled: true },
       ...(series.stack === undefined ? {} : { stack: series.stack }),
       ...(typeof series.colours === "string" ? { itemStyle: { color: series.colours } } : {}),
-      tooltip: { valueFormatter: (value: unknown) => number(typeof value === "number" ? value : null, series.digits ?? 0) },
+      tooltip: {
+        valueFormatter: (value: unknown) => number(typeof value === "number" ? value : null, series.digits ?? 0),
+      },
       data: series.values.map((value, place) =>
         typeof series.colours === "string"
           ? value
@@ -52,7 +58,8 @@ export function barOption(palette: Palette, chart: BarChartData): ChartOption {
               position: "right",
               color: palette.quiet,
               fontSize: 11,
-              formatter: ({ value }: { value: unknown }) => number(typeof value === "number" ? value : null, series.digits ?? 0),
+              formatter: ({ value }: { value: unknown }) =>
+                number(typeof value === "number" ? value : null, series.digits ?? 0),
             },
           }
         : {}),

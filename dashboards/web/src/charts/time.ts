@@ -64,7 +64,9 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
     yAxisIndex: series.axis ?? 0,
     itemStyle: { color: series.colour },
     emphasis: { disabled: true },
-    tooltip: { valueFormatter: (value: unknown) => number(typeof value === "number" ? value : null, series.digits ?? 0) },
+    tooltip: {
+      valueFormatter: (value: unknown) => number(typeof value === "number" ? value : null, series.digits ?? 0),
+    },
     ...(series.stack === undefined ? {} : { stack: series.stack }),
   };
   if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true };
@@ -74,8 +76,14 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
     // One point alone is no line.
     showSymbol: data.length < 2,
     symbolSize: 5,
-    lineStyle: { width: series.stack === undefined ? 1.75 : 0.75, color: series.colour, type: series.kind === "dashed" ? [5, 4] : "solid" },
-    ...(series.kind === "area" ? { areaStyle: { color: series.colour, opacity: series.stack === undefined ? 0.12 : 0.75 } } : {}),
+    lineStyle: {
+      width: series.stack === undefined ? 1.75 : 0.75,
+      color: series.colour,
+      type: series.kind === "dashed" ? [5, 4] : "solid",
+    },
+    ...(series.kind === "area"
+      ? { areaStyle: { color: series.colour, opacity: series.stack === undefined ? 0.12 : 0.75 } }
+      : {}),
   };
 }
 
@@ -83,7 +91,9 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
 export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
   const series = chart.series.map(seriesOption);
   const first = series[0];
-  const times = chart.series.flatMap((each) => [each.points[0]?.[0], each.points.at(-1)?.[0]]).filter((at) => at !== undefined);
+  const times = chart.series
+    .flatMap((each) => [each.points[0]?.[0], each.points.at(-1)?.[0]])
+    .filter((at) => at !== undefined);
   const [from, to] = [Math.min(...times), Math.max(...times)];
   const { tideline } = chart;
   if (first && tideline !== null && tideline !== undefined && tideline > from && tideline < to) {
@@ -93,7 +103,14 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
       animation: false,
       data: [{ xAxis: tideline }],
       lineStyle: { color: palette.quiet, width: 1, type: [2, 3] },
-      label: { formatter: "tideline", position: "end", align: "right", color: palette.quiet, fontSize: 11, distance: 2 },
+      label: {
+        formatter: "tideline",
+        position: "end",
+        align: "right",
+        color: palette.quiet,
+        fontSize: 11,
+        distance: 2,
+      },
     };
   }
   return {
@@ -108,7 +125,12 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
     yAxis: chart.axes.map((axis, place) => ({
       type: "value",
       name: axis.name,
-      nameTextStyle: { color: palette.quiet, fontSize: 11, align: place === 0 ? "left" : "right", padding: [0, 0, 0, 0] },
+      nameTextStyle: {
+        color: palette.quiet,
+        fontSize: 11,
+        align: place === 0 ? "left" : "right",
+        padding: [0, 0, 0, 0],
+      },
       nameGap: 8,
       position: place === 0 ? "left" : "right",
       scale: axis.scale ?? false,

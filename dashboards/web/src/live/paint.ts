@@ -27,7 +27,8 @@ export class PaintTimes {
 
   summary(): PaintSummary {
     const sorted = [...this.#times].sort((a, b) => a - b);
-    const quantile = (q: number): number | null => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? null;
+    const quantile = (q: number): number | null =>
+      sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? null;
     return {
       count: this.#count,
       lastMs: this.#times.at(-1) ?? null,

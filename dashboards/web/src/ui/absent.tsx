@@ -17,8 +17,8 @@ export function Absent({ title, pipeline, views }: { title: string; pipeline: st
         .
       </p>
       <p>
-        Put its definition, <code>schema/pipelines/{pipeline}.toml</code>, into the folder that the server was started with (
-        <code>tideline up --pipelines FOLDER</code>), and start it again.
+        Put its definition, <code>schema/pipelines/{pipeline}.toml</code>, into the folder that the server was started
+        with (<code>tideline up --pipelines FOLDER</code>), and start it again.
       </p>
     </section>
   );

@@ -28,10 +28,11 @@ export function Alerts({ title, alert, describe, rule, height = 260 }: AlertsPro
           <ol class="feed" aria-live="polite">
             {alerts.map((each) => (
               <li key={each.id}>
-                <strong>{Object.values(each.key).map(String).join(", ")}</strong>{" "}
-                <span>{describe(each)}</span>
+                <strong>{Object.values(each.key).map(String).join(", ")}</strong> <span>{describe(each)}</span>
                 <small title={`Fired at ${moment(each.fired_at)} UTC`}>
-                  {each.window_start === "" ? textOf({ at: each.fired_at }, "at") : interval(each.window_start, each.window_end)}
+                  {each.window_start === ""
+                    ? textOf({ at: each.fired_at }, "at")
+                    : interval(each.window_start, each.window_end)}
                 </small>
               </li>
             ))}

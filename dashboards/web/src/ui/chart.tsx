@@ -69,7 +69,11 @@ function ChartTable({ title, table, height }: { title: string; table(): TableDat
   return (
     <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="region" aria-label={`${title}, table`}>
       <DataTable caption={title} columns={columns} rows={rows.slice(0, TABLE_ROWS)} />
-      {rows.length > TABLE_ROWS && <p class="note">The first {TABLE_ROWS} of {rows.length} rows.</p>}
+      {rows.length > TABLE_ROWS && (
+        <p class="note">
+          The first {TABLE_ROWS} of {rows.length} rows.
+        </p>
+      )}
     </div>
   );
 }

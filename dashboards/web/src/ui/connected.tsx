@@ -22,7 +22,11 @@ export function Connected({ refresh }: { refresh(): void }): JSX.Element {
     down: "No connection",
   };
   return (
-    <span class={`connected ${problem !== null && kind === "live" ? "troubled" : kind}`} role="status" title={problem ?? undefined}>
+    <span
+      class={`connected ${problem !== null && kind === "live" ? "troubled" : kind}`}
+      role="status"
+      title={problem ?? undefined}
+    >
       <span class="dot" aria-hidden="true" />
       {words[kind]}
     </span>
@@ -44,7 +48,9 @@ export function Outage(): JSX.Element | null {
   return (
     <div class="outage">
       <p role="alert">The server does not answer since {clock(state.since, true)} UTC. What you see is from before.</p>
-      <p class="note">{wait < 500 ? "Trying again now." : `Trying again in ${span(Math.ceil(wait / 1_000) * 1_000)}.`}</p>
+      <p class="note">
+        {wait < 500 ? "Trying again now." : `Trying again in ${span(Math.ceil(wait / 1_000) * 1_000)}.`}
+      </p>
       <button type="button" class="quiet" onClick={() => hub.retryNow()}>
         Try now
       </button>

@@ -33,9 +33,15 @@ export function Gauge({ value, label }: { value: number | null; label: string })
           <circle class="hub" cx={CENTRE_X} cy={CENTRE_Y} r="5" />
         </>
       )}
-      <text class="end" x={CENTRE_X - RADIUS} y={CENTRE_Y + 18}>−1</text>
-      <text class="end" x={CENTRE_X + RADIUS} y={CENTRE_Y + 18}>+1</text>
-      <text class="reading" x={CENTRE_X} y={CENTRE_Y + 28}>{signed(value)}</text>
+      <text class="end" x={CENTRE_X - RADIUS} y={CENTRE_Y + 18}>
+        −1
+      </text>
+      <text class="end" x={CENTRE_X + RADIUS} y={CENTRE_Y + 18}>
+        +1
+      </text>
+      <text class="reading" x={CENTRE_X} y={CENTRE_Y + 28}>
+        {signed(value)}
+      </text>
     </svg>
   );
 }

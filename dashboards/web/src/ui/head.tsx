@@ -4,7 +4,15 @@ import type { ComponentChildren, JSX } from "preact";
 import { interval, span } from "../format";
 import { useView } from "./hooks";
 
-export function ViewHead({ title, view, children }: { title: string; view: string; children?: ComponentChildren }): JSX.Element {
+export function ViewHead({
+  title,
+  view,
+  children,
+}: {
+  title: string;
+  view: string;
+  children?: ComponentChildren;
+}): JSX.Element {
   const { windowStart, windowEnd, freshnessMs, partial } = useView(view);
   return (
     <header class="view-head">

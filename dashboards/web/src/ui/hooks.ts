@@ -105,7 +105,13 @@ export function useFetched<T>(path: string | null, options: { everyMs?: number; 
 
   useEffect(() => {
     if (path === null) return undefined;
-    let [timer, failures, lastAt, busy, again]: [number | undefined, number, number, boolean, boolean] = [undefined, 0, 0, false, false];
+    let [timer, failures, lastAt, busy, again]: [number | undefined, number, number, boolean, boolean] = [
+      undefined,
+      0,
+      0,
+      false,
+      false,
+    ];
     const ended = new AbortController();
     const plan = (ms: number): void => {
       clearTimeout(timer);
@@ -232,7 +238,11 @@ export function useHistory(wanted: HistoryWanted): HistoryState {
       (error: unknown) => {
         if (ended.signal.aborted) return;
         failures.current += 1;
-        setFetched((before) => ({ ...before, history: before.history === history ? history : null, failed: messageOf(error) }));
+        setFetched((before) => ({
+          ...before,
+          history: before.history === history ? history : null,
+          failed: messageOf(error),
+        }));
         timer = window.setTimeout(() => setAttempt((n) => n + 1), pauseMs(failures.current, Math.random()));
       },
     );

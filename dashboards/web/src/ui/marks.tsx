@@ -46,12 +46,20 @@ export function ShareMark({ share, text }: { share: number; text: string }): JSX
 }
 
 /** Parts of a whole, side by side. */
-export function PartsMark({ parts, label }: { parts: { name: string; value: number; tone: string }[]; label: string }): JSX.Element {
+export function PartsMark({
+  parts,
+  label,
+}: {
+  parts: { name: string; value: number; tone: string }[];
+  label: string;
+}): JSX.Element {
   const sum = parts.reduce((total, part) => total + part.value, 0);
   return (
     <span class="parts" role="img" aria-label={label}>
       {sum > 0 &&
-        parts.map((part) => <span key={part.name} class={part.tone} style={{ width: `${(part.value / sum) * 100}%` }} />)}
+        parts.map((part) => (
+          <span key={part.name} class={part.tone} style={{ width: `${(part.value / sum) * 100}%` }} />
+        ))}
     </span>
   );
 }

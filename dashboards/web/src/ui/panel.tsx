@@ -27,7 +27,15 @@ export function Panel(props: PanelProps): JSX.Element {
 }
 
 /** A part of a panel that scrolls, reachable by keyboard. */
-export function Scroll({ label, height, children }: { label: string; height: number; children: ComponentChildren }): JSX.Element {
+export function Scroll({
+  label,
+  height,
+  children,
+}: {
+  label: string;
+  height: number;
+  children: ComponentChildren;
+}): JSX.Element {
   return (
     <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="region" aria-label={label}>
       {children}
@@ -52,7 +60,12 @@ export function Failed({ failed, retry }: { failed: RequestFailed; retry(): void
 }
 
 /** One number that matters. */
-export function Fact(props: { name: string; value: ComponentChildren; note?: ComponentChildren; tone?: string }): JSX.Element {
+export function Fact(props: {
+  name: string;
+  value: ComponentChildren;
+  note?: ComponentChildren;
+  tone?: string;
+}): JSX.Element {
   return (
     <div class="fact">
       <dt>{props.name}</dt>

@@ -42,7 +42,8 @@ function sortValue(cell: TableCell | undefined): number | string | null {
 export function compareCells(a: TableCell | undefined, b: TableCell | undefined, descending: boolean): number {
   const [left, right] = [sortValue(a), sortValue(b)];
   if (left === null || right === null) return left === right ? 0 : left === null ? 1 : -1;
-  const order = typeof left === "number" && typeof right === "number" ? left - right : `${left}`.localeCompare(`${right}`);
+  const order =
+    typeof left === "number" && typeof right === "number" ? left - right : `${left}`.localeCompare(`${right}`);
   return descending ? -order : order;
 }
 
@@ -53,10 +54,16 @@ interface TableProps extends TableData {
 
 export function DataTable({ caption, columns, rows, sortable = false }: TableProps): JSX.Element {
   const [sort, setSort] = useState<{ column: number; descending: boolean } | null>(null);
-  const shown = sort === null ? rows : [...rows].sort((a, b) => compareCells(a.cells[sort.column], b.cells[sort.column], sort.descending));
+  const shown =
+    sort === null
+      ? rows
+      : [...rows].sort((a, b) => compareCells(a.cells[sort.column], b.cells[sort.column], sort.descending));
   const turn = (column: number): void => {
     if (sort?.column !== column) setSort({ column, descending: columns[column]?.numeric === true });
-    else setSort(sort.descending === (columns[column]?.numeric === true) ? { column, descending: !sort.descending } : null);
+    else
+      setSort(
+        sort.descending === (columns[column]?.numeric === true) ? { column, descending: !sort.descending } : null,
+      );
   };
   return (
     <table>

@@ -38,7 +38,13 @@ export const SYSTEMS: readonly System[] = [
     title: "Movies",
     pipeline: "trendscope",
     needs: ["movie_trends"],
-    wants: (catalog) => ({ views: those(catalog, ["movie_trends", "prediction_quality"]), outputs: [], rows: 100, messages: 1, interval: SOON }),
+    wants: (catalog) => ({
+      views: those(catalog, ["movie_trends", "prediction_quality"]),
+      outputs: [],
+      rows: 100,
+      messages: 1,
+      interval: SOON,
+    }),
     load: async () => (await import("./movies/movies")).Movies,
   },
   {
@@ -62,7 +68,13 @@ export const SYSTEMS: readonly System[] = [
     title: "Customers",
     pipeline: "customer-sentiment",
     needs: ["sentiment_overall"],
-    wants: (catalog) => ({ views: those(catalog, SENTIMENT), outputs: ["processed"], rows: 100, messages: 20, interval: SOON }),
+    wants: (catalog) => ({
+      views: those(catalog, SENTIMENT),
+      outputs: ["processed"],
+      rows: 100,
+      messages: 20,
+      interval: SOON,
+    }),
     load: async () => (await import("./customers/customers")).Customers,
   },
   {
@@ -71,7 +83,14 @@ export const SYSTEMS: readonly System[] = [
     pipeline: null,
     needs: [],
     // One row of each tells how fresh it is.
-    wants: (catalog) => ({ views: [...catalog.views.keys()], allViews: true, outputs: [], rows: 1, messages: 1, interval: "1s" }),
+    wants: (catalog) => ({
+      views: [...catalog.views.keys()],
+      allViews: true,
+      outputs: [],
+      rows: 1,
+      messages: 1,
+      interval: "1s",
+    }),
     load: async () => (await import("./platform/platform")).Platform,
   },
 ];

@@ -9,7 +9,8 @@ export function chromiumPath(): string {
   const named = process.env.CHROMIUM;
   if (named !== undefined && named !== "") return named;
   const found = PLACES.find((path) => existsSync(path));
-  if (found === undefined) throw new Error(`no Chromium at ${PLACES.join(", ")}: apt-get install chromium, or set CHROMIUM`);
+  if (found === undefined)
+    throw new Error(`no Chromium at ${PLACES.join(", ")}: apt-get install chromium, or set CHROMIUM`);
   return found;
 }
 

@@ -33,7 +33,9 @@ describe("without a reload", () => {
     await site.sees("Perfect Days", "main");
     // The directions are against the window before.
     await page.locator(".direction.up, .direction.down").first().waitFor();
-    server.change("movie_trends", [{ key: { movie_title: "Perfect Days" }, columns: { trend_score: 999.9, mentions_count: 77 } }]);
+    server.change("movie_trends", [
+      { key: { movie_title: "Perfect Days" }, columns: { trend_score: 999.9, mentions_count: 77 } },
+    ]);
     const first = page.locator("tbody tr").first();
     await first.getByText("999.9").waitFor();
     expect(await first.innerText()).toMatch(/Perfect Days\s+999\.9\s+▲\s*up\s+77/);
@@ -41,7 +43,13 @@ describe("without a reload", () => {
     await page.locator("tbody tr", { hasText: "Perfect Days" }).getByText("down").waitFor({ state: "attached" });
     server.advance("movie_trends");
     await site.sees(/19:56–20:01/, ".view-head");
-    server.alert("trend_spike", "movie_trends", { movie_title: "Challengers" }, { trend_score: 188.2, mentions_count: 31 }, { trend_score: 118.4 });
+    server.alert(
+      "trend_spike",
+      "movie_trends",
+      { movie_title: "Challengers" },
+      { trend_score: 188.2, mentions_count: 31 },
+      { trend_score: 118.4 },
+    );
     await site.sees("118.4 → 188.2, 31 mentions", ".alerts");
   });
 
@@ -62,17 +70,27 @@ describe("without a reload", () => {
     site = await Site.open(browser, "#/symbols/TSLA");
     const { server, page } = site;
     await site.sees(/trader_/, "main");
-    const asked = (): number => server.asked.filter((path) => path.startsWith("GET /v1/lookups/tweets?key=TSLA")).length;
+    const asked = (): number =>
+      server.asked.filter((path) => path.startsWith("GET /v1/lookups/tweets?key=TSLA")).length;
     expect(asked()).toBe(1);
-    server.change("symbol_sentiment", [{ key: { symbol: "TSLA" }, columns: { mentions: 4_000, sentiment: -0.77, close: 111.11 } }]);
+    server.change("symbol_sentiment", [
+      { key: { symbol: "TSLA" }, columns: { mentions: 4_000, sentiment: -0.77, close: 111.11 } },
+    ]);
     await site.sees("111.11", "main");
-    await expect.poll(() => summaryOf(page, "$TSLA: sentiment beside price")).toContain("sentiment −0.77, price 111.11");
+    await expect
+      .poll(() => summaryOf(page, "$TSLA: sentiment beside price"))
+      .toContain("sentiment −0.77, price 111.11");
     await expect.poll(asked).toBe(2);
     // What happens to another symbol asks for nothing.
     server.change("symbol_sentiment", [{ key: { symbol: "GE" }, columns: { mentions: 2 } }]);
     await page.waitForTimeout(1_500);
     expect(asked()).toBe(2);
-    server.alert("crash", "symbol_sentiment", { symbol: "TSLA" }, { sentiment: -0.61, price_change: -0.034, mentions: 41 });
+    server.alert(
+      "crash",
+      "symbol_sentiment",
+      { symbol: "TSLA" },
+      { sentiment: -0.61, price_change: -0.034, mentions: 41 },
+    );
     await site.sees("sentiment −0.61, price −3.40 %, 41 mentions", ".alerts");
   });
 
@@ -80,16 +98,31 @@ describe("without a reload", () => {
     site = await Site.open(browser, "#/customers");
     const { server, page } = site;
     await site.sees("Where they are", "main");
-    server.change("sentiment_overall", [{ key: { scope: "all" }, columns: { avg_sentiment: -0.42, emotions: { anger: 901 } } }]);
-    await expect.poll(() => page.locator(".gauge").getAttribute("aria-label")).toBe("Average sentiment of the newest window: −0.42, negative");
+    server.change("sentiment_overall", [
+      { key: { scope: "all" }, columns: { avg_sentiment: -0.42, emotions: { anger: 901 } } },
+    ]);
+    await expect
+      .poll(() => page.locator(".gauge").getAttribute("aria-label"))
+      .toBe("Average sentiment of the newest window: −0.42, negative");
     await expect.poll(() => summaryOf(page, "Emotions")).toContain("anger 901");
     server.change("sentiment_by_city", [{ key: { city: "Tokyo" }, columns: { messages: 5_000, avg_sentiment: 0.5 } }]);
-    await expect.poll(() => page.locator(".map").getAttribute("aria-label")).toContain("The largest: Tokyo 5,000 messages, sentiment +0.50");
+    await expect
+      .poll(() => page.locator(".map").getAttribute("aria-label"))
+      .toContain("The largest: Tokyo 5,000 messages, sentiment +0.50");
     server.change("sentiment_by_city", [{ key: { city: "Atlantis" }, columns: { messages: 3 } }]);
     await site.sees(/not on the map: Atlantis/, ".map-panel");
     // A text is a text, whatever it contains.
     const evil = '<img src=x onerror="document.title=1"><b>bold</b>';
-    server.say(0, 7, [{ id: "evil", event_time: "2026-06-14T12:03:59Z", text: evil, sentiment: -0.5, channel: "social", product: "Harbor Pay" }]);
+    server.say(0, 7, [
+      {
+        id: "evil",
+        event_time: "2026-06-14T12:03:59Z",
+        text: evil,
+        sentiment: -0.5,
+        channel: "social",
+        product: "Harbor Pay",
+      },
+    ]);
     await site.sees(evil, "main");
     await site.sees("7 more came than are shown", "main");
     expect(await page.locator(".feed b").count()).toBe(0);
@@ -130,7 +163,12 @@ describe("without a reload", () => {
 describe("alerts", () => {
   it("that fired before the page was opened are there, and each is there once", async () => {
     const say = (server: Site["server"]): void => {
-      server.alert("crash", "symbol_sentiment", { symbol: "TWTR" }, { sentiment: -0.61, price_change: -0.034, mentions: 41 });
+      server.alert(
+        "crash",
+        "symbol_sentiment",
+        { symbol: "TWTR" },
+        { sentiment: -0.61, price_change: -0.034, mentions: 41 },
+      );
     };
     site = await Site.open(browser, "#/symbols", { before: say });
     await site.sees("41 mentions", ".alerts");
@@ -164,7 +202,13 @@ describe("a page view", () => {
       "stream_event_distribution stream_movie_views stream_user_activity stream_ratings",
       "movie_trends prediction_quality",
     ]);
-    expect(wanted.map((query) => query.getAll("output").join(" "))).toEqual(["none", "none", "processed", "none", "none"]);
+    expect(wanted.map((query) => query.getAll("output").join(" "))).toEqual([
+      "none",
+      "none",
+      "processed",
+      "none",
+      "none",
+    ]);
   });
 });
 
@@ -193,8 +237,12 @@ describe("an update", () => {
         // Everything that this view shows changes at once.
         const columns = { avg_sentiment: Math.sin(n + round), messages: 900 + n, emotions: { joy: n, anger: 60 - n } };
         server.change("sentiment_overall", [{ key: { scope: "all" }, columns }]);
-        server.change("sentiment_by_city", [{ key: { city: "London" }, columns: { messages: n + 1, avg_sentiment: Math.cos(n) } }]);
-        server.change("sentiment_by_product", [{ key: { product: "Harbor Pay" }, columns: { avg_sentiment: Math.sin(n) } }]);
+        server.change("sentiment_by_city", [
+          { key: { city: "London" }, columns: { messages: n + 1, avg_sentiment: Math.cos(n) } },
+        ]);
+        server.change("sentiment_by_product", [
+          { key: { product: "Harbor Pay" }, columns: { avg_sentiment: Math.sin(n) } },
+        ]);
         server.say(2);
         await page.waitForTimeout(60);
       }
@@ -204,7 +252,9 @@ describe("an update", () => {
       rounds.push({ median: at(0.5), p95: at(0.95), most: at(1) });
       if (at(0.95) < 50) break;
     }
-    console.log(`arrival to picture, ms: ${rounds.map(({ median, p95, most }) => `median ${median.toFixed(1)}, p95 ${p95.toFixed(1)}, most ${most.toFixed(1)}`).join(" | ")}`);
+    console.log(
+      `arrival to picture, ms: ${rounds.map(({ median, p95, most }) => `median ${median.toFixed(1)}, p95 ${p95.toFixed(1)}, most ${most.toFixed(1)}`).join(" | ")}`,
+    );
     expect(Math.min(...rounds.map((round) => round.p95))).toBeLessThan(50);
     // The page says the same of itself.
     await page.getByRole("link", { name: "Platform", exact: true }).click();

@@ -81,7 +81,14 @@ describe("by keyboard", () => {
     const { page } = site;
     const chosen = (): Promise<string> => page.locator("[role=tab][aria-selected=true]").innerText();
     await page.getByRole("tab", { name: "Overview" }).focus();
-    for (const [key, name] of [["ArrowRight", "Real time"], ["ArrowRight", "Batch"], ["ArrowRight", "Overview"], ["ArrowLeft", "Batch"], ["Home", "Overview"], ["End", "Batch"]] as const) {
+    for (const [key, name] of [
+      ["ArrowRight", "Real time"],
+      ["ArrowRight", "Batch"],
+      ["ArrowRight", "Overview"],
+      ["ArrowLeft", "Batch"],
+      ["Home", "Overview"],
+      ["End", "Batch"],
+    ] as const) {
       await page.keyboard.press(key);
       await expect.poll(chosen).toBe(name);
       expect((await focused(site)).name).toBe(name);
@@ -110,7 +117,8 @@ describe("by keyboard", () => {
 });
 
 describe("the theme", () => {
-  const ground = (site: Site): Promise<string> => site.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const ground = (site: Site): Promise<string> =>
+    site.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const LIGHT = "rgb(243, 245, 242)";
   const DARK = "rgb(11, 21, 24)";
 

@@ -11,7 +11,8 @@ export const PAGE = fileURLToPath(new URL("../../dist", import.meta.url));
 const WAIT_MS = 60_000;
 
 /** What is told for a server that a test has stopped. */
-const EXPECTED = /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of (404|501|503)|WebSocket connection to/;
+const EXPECTED =
+  /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of (404|501|503)|WebSocket connection to/;
 
 export class Site {
   /** Errors of the console, exceptions and broken policies. */
@@ -22,7 +23,11 @@ export class Site {
     readonly page: Page,
   ) {}
 
-  static async open(browser: Browser, hash: string, options: Partial<MockOptions> & { context?: BrowserContextOptions; before?: (server: MockServer) => void } = {}): Promise<Site> {
+  static async open(
+    browser: Browser,
+    hash: string,
+    options: Partial<MockOptions> & { context?: BrowserContextOptions; before?: (server: MockServer) => void } = {},
+  ): Promise<Site> {
     const { context, before, ...mock } = options;
     const server = new MockServer({ page: PAGE, ...mock });
     before?.(server);
@@ -59,9 +64,19 @@ export class Site {
     // Not as a script element: the page's policy refuses those of others.
     await this.page.evaluate(axe.source);
     return this.page.evaluate(async () => {
-      const { axe } = window as unknown as { axe: { run(options: object): Promise<{ violations: { id: string; nodes: { target: unknown[]; failureSummary: string }[] }[] }> } };
-      const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
-      return violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map((node) => `${id}: ${node.target.join(" ")} ${node.failureSummary}`));
+      const { axe } = window as unknown as {
+        axe: {
+          run(
+            options: object,
+          ): Promise<{ violations: { id: string; nodes: { target: unknown[]; failureSummary: string }[] }[] }>;
+        };
+      };
+      const { violations } = await axe.run({
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+      });
+      return violations.flatMap(({ id, nodes }) =>
+        nodes.slice(0, 3).map((node) => `${id}: ${node.target.join(" ")} ${node.failureSummary}`),
+      );
     });
   }
 }

@@ -34,7 +34,10 @@ describe("a server that goes away", () => {
     expect(await site.violations()).toEqual([]);
     server.advance("movie_trends");
     await server.start();
-    await page.getByRole("button", { name: "Try now" }).click({ timeout: 3_000 }).catch(() => undefined);
+    await page
+      .getByRole("button", { name: "Try now" })
+      .click({ timeout: 3_000 })
+      .catch(() => undefined);
     await site.sees("Live", ".banner");
     expect(await page.locator(".outage").count()).toBe(0);
     await site.sees(/19:56–20:01/, ".view-head");
@@ -105,7 +108,9 @@ describe("what is not there is said", () => {
   });
 
   it("a store that cannot be read, with a way to ask again", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA", { before: (server) => void server.failing.add("/v1/lookups/tweets") });
+    site = await Site.open(browser, "#/symbols/TSLA", {
+      before: (server) => void server.failing.add("/v1/lookups/tweets"),
+    });
     await site.sees("a store cannot be read now", "main");
     site.server.failing.clear();
     await site.page.getByRole("button", { name: "Try again" }).click();

@@ -23,13 +23,75 @@ afterEach(async () => {
 
 /** Each view, and what must be read in it: the window of its own data among others. */
 const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number }[] = [
-  { name: "movies", hash: "#/movies", reads: [/2024-05-06 19:55–20:00/, "Dune: Part Two", /0\.4 \* popularity/, "Prediction against actual", "All movies, v2", /this hour 2\.21/, "drift report", /None lately/], charts: 1 },
-  { name: "viewing, overview", hash: "#/viewing", reads: [/2026-06-14 20:41:20–20:41:30/, "Events in batch", "Most viewed", "Views per movie"], charts: 3 },
-  { name: "viewing, real time", hash: "#/viewing/now", reads: ["What happens now", "Events per user", "Ratings per movie", "u-4000"], charts: 2 },
-  { name: "viewing, batch", hash: "#/viewing/batch", reads: ["Events and active users by the hour", "Ratings, one star to five", "u-1000", "1 to 50"], charts: 3 },
-  { name: "symbols", hash: "#/symbols", reads: [/2014-01-02 20:31–20:36/, "AAPL", "$AAPL: sentiment beside price", "Latest tweets of $AAPL", /trader_/], charts: 2 },
-  { name: "customers", hash: "#/customers", reads: [/2026-06-14 12:03–12:04/, "Where they are", "São Paulo", "Emotions", "Products compared", "Channels", "Trend", "At risk now", /Nimbus Mail|Harbor Pay/], charts: 3 },
-  { name: "platform", hash: "#/platform", reads: ["The tideline", "Agreement of the layers", "Every difference is explained.", "Batch runs", "customer/1", "Readiness", "speed_views"], charts: 0 },
+  {
+    name: "movies",
+    hash: "#/movies",
+    reads: [
+      /2024-05-06 19:55–20:00/,
+      "Dune: Part Two",
+      /0\.4 \* popularity/,
+      "Prediction against actual",
+      "All movies, v2",
+      /this hour 2\.21/,
+      "drift report",
+      /None lately/,
+    ],
+    charts: 1,
+  },
+  {
+    name: "viewing, overview",
+    hash: "#/viewing",
+    reads: [/2026-06-14 20:41:20–20:41:30/, "Events in batch", "Most viewed", "Views per movie"],
+    charts: 3,
+  },
+  {
+    name: "viewing, real time",
+    hash: "#/viewing/now",
+    reads: ["What happens now", "Events per user", "Ratings per movie", "u-4000"],
+    charts: 2,
+  },
+  {
+    name: "viewing, batch",
+    hash: "#/viewing/batch",
+    reads: ["Events and active users by the hour", "Ratings, one star to five", "u-1000", "1 to 50"],
+    charts: 3,
+  },
+  {
+    name: "symbols",
+    hash: "#/symbols",
+    reads: [/2014-01-02 20:31–20:36/, "AAPL", "$AAPL: sentiment beside price", "Latest tweets of $AAPL", /trader_/],
+    charts: 2,
+  },
+  {
+    name: "customers",
+    hash: "#/customers",
+    reads: [
+      /2026-06-14 12:03–12:04/,
+      "Where they are",
+      "São Paulo",
+      "Emotions",
+      "Products compared",
+      "Channels",
+      "Trend",
+      "At risk now",
+      /Nimbus Mail|Harbor Pay/,
+    ],
+    charts: 3,
+  },
+  {
+    name: "platform",
+    hash: "#/platform",
+    reads: [
+      "The tideline",
+      "Agreement of the layers",
+      "Every difference is explained.",
+      "Batch runs",
+      "customer/1",
+      "Readiness",
+      "speed_views",
+    ],
+    charts: 0,
+  },
 ];
 
 describe.each(VIEWS)("the view $name", ({ hash, reads, charts }) => {
@@ -52,13 +114,19 @@ describe("charts", () => {
     const chart = page.getByRole("figure", { name: "$TSLA: sentiment beside price" });
     await chart.locator("canvas").waitFor();
     const coloured = await chart.locator("canvas").evaluate((canvas: HTMLCanvasElement) => {
-      const { data } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? { data: new Uint8ClampedArray() };
+      const { data } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? {
+        data: new Uint8ClampedArray(),
+      };
       const colours = new Set<number>();
-      for (let at = 0; at < data.length; at += 4) if ((data[at + 3] ?? 0) > 200) colours.add(((data[at] ?? 0) << 16) | ((data[at + 1] ?? 0) << 8) | (data[at + 2] ?? 0));
+      for (let at = 0; at < data.length; at += 4)
+        if ((data[at + 3] ?? 0) > 200)
+          colours.add(((data[at] ?? 0) << 16) | ((data[at + 1] ?? 0) << 8) | (data[at + 2] ?? 0));
       return colours.size;
     });
     expect(coloured).toBeGreaterThan(10);
-    expect(await chart.getByRole("img").getAttribute("aria-label")).toMatch(/^Sentiment and price of TSLA in \d+ windows; the newest: sentiment [+−]\d/);
+    expect(await chart.getByRole("img").getAttribute("aria-label")).toMatch(
+      /^Sentiment and price of TSLA in \d+ windows; the newest: sentiment [+−]\d/,
+    );
     await chart.getByRole("button", { name: "as a table" }).click();
     const rows = chart.locator("tbody tr");
     expect(await rows.first().innerText()).toMatch(/^2014-01-02 20:31:00\s/);
@@ -74,7 +142,9 @@ describe("a window on a small screen", () => {
     site = await Site.open(browser, hash, { context: { viewport: { width: 390, height: 800 } } });
     await site.sees(reads[0] ?? "", "main");
     await site.page.waitForTimeout(150);
-    const wide = await site.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const wide = await site.page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     expect(wide).toBe(0);
   });
 });

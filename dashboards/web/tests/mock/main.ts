@@ -10,15 +10,32 @@ export function move(server: MockServer, tick: number): void {
     const rows = view.window().slice(0, 12);
     const row = rows[Math.floor(chance(`${view.name} ${tick}`) * rows.length)];
     if (!row) continue;
-    const [column, value] = Object.entries(row).find(([name, each]) => typeof each === "number" && name !== "rank") ?? [];
+    const [column, value] =
+      Object.entries(row).find(([name, each]) => typeof each === "number" && name !== "rank") ?? [];
     if (column !== undefined) server.change(view.name, [{ key: row.key, columns: { [column]: Number(value) + 1 } }]);
   }
   server.say(1 + (tick % 3), tick % 7 === 0 ? 4 : 0);
   if (tick % 12 === 0) server.advance(...server.views.keys());
   if (tick % 9 === 0) {
-    server.alert("churn", "customers_at_risk", { author: `customer_${1_000 + tick}` }, { churn_risk: 0.94, last_product: "Harbor Pay", last_text: "Third time this month, I am cancelling." });
-    server.alert("trend_spike", "movie_trends", { movie_title: "Challengers" }, { trend_score: 188.2, mentions_count: 31 }, { trend_score: 118.4 });
-    server.alert("crash", "symbol_sentiment", { symbol: "TWTR" }, { sentiment: -0.61, price_change: -0.034, mentions: 41 });
+    server.alert(
+      "churn",
+      "customers_at_risk",
+      { author: `customer_${1_000 + tick}` },
+      { churn_risk: 0.94, last_product: "Harbor Pay", last_text: "Third time this month, I am cancelling." },
+    );
+    server.alert(
+      "trend_spike",
+      "movie_trends",
+      { movie_title: "Challengers" },
+      { trend_score: 188.2, mentions_count: 31 },
+      { trend_score: 118.4 },
+    );
+    server.alert(
+      "crash",
+      "symbol_sentiment",
+      { symbol: "TWTR" },
+      { sentiment: -0.61, price_change: -0.034, mentions: 41 },
+    );
   }
 }
 

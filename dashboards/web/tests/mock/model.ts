@@ -79,7 +79,9 @@ export class ViewModel {
 
   /** Rows of one window, the largest of the first ranking column first. */
   window(start = this.newest, by = this.parts.top[0] ?? ""): Row[] {
-    const rows = this.keys().map((key) => this.row(key, start)).filter((row) => row !== null);
+    const rows = this.keys()
+      .map((key) => this.row(key, start))
+      .filter((row) => row !== null);
     return rows.sort((a, b) => Number(b[by] ?? -Infinity) - Number(a[by] ?? -Infinity));
   }
 

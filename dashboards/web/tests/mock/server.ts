@@ -74,7 +74,13 @@ export class MockServer {
   constructor(private readonly options: MockOptions) {
     this.#pipelines = new Set(options.pipelines ?? PIPELINES);
     this.published = options.published ?? true;
-    const all = [systems.movieTrends(), systems.predictionQuality(), ...systems.viewingStreams(), systems.symbolSentiment(), ...systems.customerViews()];
+    const all = [
+      systems.movieTrends(),
+      systems.predictionQuality(),
+      ...systems.viewingStreams(),
+      systems.symbolSentiment(),
+      ...systems.customerViews(),
+    ];
     for (const view of all) if (this.#pipelines.has(view.parts.pipeline)) this.views.set(view.name, view);
     if (this.published) this.#compare();
   }
@@ -198,7 +204,9 @@ export class MockServer {
     const client = { socket, ...wanted };
     this.#clients.add(client);
     socket.on("close", () => this.#clients.delete(client));
-    const views = Object.fromEntries([...client.views].map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]));
+    const views = Object.fromEntries(
+      [...client.views].map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]),
+    );
     send(socket, "metrics:initial", { at: time(Date.now()), views });
   }
 
@@ -217,7 +225,8 @@ export class MockServer {
       const frames = Object.entries(views)
         .filter(([name]) => client.views.has(name))
         .map(([name, rows]) => [name, this.#frame(name, rows.slice(0, client.rows))] as const);
-      if (frames.length > 0) send(client.socket, "metrics:update", { at: time(Date.now()), views: Object.fromEntries(frames) });
+      if (frames.length > 0)
+        send(client.socket, "metrics:update", { at: time(Date.now()), views: Object.fromEntries(frames) });
     }
   }
 
@@ -231,29 +240,40 @@ export class MockServer {
       else reply(response, json.status, json.body);
     } catch (error) {
       const refused = error instanceof Refused ? error : new Refused("internal", 500, String(error));
-      const body = { type: `urn:tideline:problem:${refused.kind}`, title: refused.kind, status: refused.status, detail: refused.message };
+      const body = {
+        type: `urn:tideline:problem:${refused.kind}`,
+        title: refused.kind,
+        status: refused.status,
+        detail: refused.message,
+      };
       reply(response, refused.status, body as unknown as Json, "application/problem+json");
     }
   }
 
   #json(method: string, url: URL): { status: number; body: Json } | undefined {
-    const parts = url.pathname.split("/").filter((part) => part !== "").map(decodeURIComponent);
+    const parts = url.pathname
+      .split("/")
+      .filter((part) => part !== "")
+      .map(decodeURIComponent);
     const ok = (body: unknown): { status: number; body: Json } => ({ status: 200, body: body as Json });
     const [first, second, third, fourth] = parts;
     if (url.pathname === "/healthz") return ok("ok");
     if (url.pathname === "/readyz") return ok(this.#readiness());
     if (first !== "v1") return undefined;
-    if (second === "views" && third === undefined) return ok({ views: [...this.views.values()].map((view) => view.info()) });
+    if (second === "views" && third === undefined)
+      return ok({ views: [...this.views.values()].map((view) => view.info()) });
     if (second === "views" && third !== undefined) return ok(this.#query(third, fourth ?? "", url));
     if (second === "lookups" && third === undefined) return ok({ lookups: this.#lookups() });
-    if (second === "lookups" && third !== undefined) return ok({ lookup: third, rows: this.#lookup(third, url), provenance: this.#provenance(null) });
+    if (second === "lookups" && third !== undefined)
+      return ok({ lookup: third, rows: this.#lookup(third, url), provenance: this.#provenance(null) });
     if (second === "reports" && third === undefined) {
       const names = this.#pipelines.has("movie-viewing") ? Object.keys(this.#reports) : [];
       return ok({ reports: names.map((name) => ({ name, columns: null, rows: null })) });
     }
     if (second === "reports" && third !== undefined) return ok(this.#report(third, url));
     if (second === "predictions" && third === undefined) {
-      if (!this.#pipelines.has("trendscope")) throw new Refused("unknown-path", 404, "there is nothing at `/v1/predictions`");
+      if (!this.#pipelines.has("trendscope"))
+        throw new Refused("unknown-path", 404, "there is nothing at `/v1/predictions`");
       return ok(systems.LEARNERS);
     }
     if (second === "alerts") return ok({ alerts: this.#alerts.slice(0, 50) });
@@ -262,7 +282,8 @@ export class MockServer {
       this.#compare();
       return ok(this.agreement);
     }
-    if (second === "batch" && third === "runs") return method === "POST" ? { status: 202, body: this.#run() as unknown as Json } : ok({ runs: this.runs });
+    if (second === "batch" && third === "runs")
+      return method === "POST" ? { status: 202, body: this.#run() as unknown as Json } : ok({ runs: this.runs });
     throw new Refused("unknown-path", 404, `there is nothing at \`${url.pathname}\``);
   }
 
@@ -274,22 +295,49 @@ export class MockServer {
       const at = url.searchParams.get("at");
       const start = at === null ? view.newest : Date.parse(at) - view.sizeMs;
       const by = url.searchParams.get("by") ?? view.parts.top[0] ?? "";
-      const rows = view.window(start, by).slice(0, limit).map((row, rank) => ({ rank: rank + 1, ...row }));
+      const rows = view
+        .window(start, by)
+        .slice(0, limit)
+        .map((row, rank) => ({ rank: rank + 1, ...row }));
       return {
-        view: name, by, window_start: time(start), window_end: time(start + view.sizeMs), rows, provenance: this.#provenance(view),
+        view: name,
+        by,
+        window_start: time(start),
+        window_end: time(start + view.sizeMs),
+        rows,
+        provenance: this.#provenance(view),
       } as unknown as Json;
     }
     if (what === "rows") {
-      const key = Object.fromEntries([...url.searchParams].filter(([at]) => at.startsWith("key.")).map(([at, value]) => [at.slice(4), value === "\\N" ? null : value]));
+      const key = Object.fromEntries(
+        [...url.searchParams]
+          .filter(([at]) => at.startsWith("key."))
+          .map(([at, value]) => [at.slice(4), value === "\\N" ? null : value]),
+      );
       const [from, to] = [url.searchParams.get("from"), url.searchParams.get("to")];
-      const rows = view.rows(from === null ? -Infinity : Date.parse(from), to === null ? Infinity : Date.parse(to), Object.keys(key).length > 0 ? key : null);
-      return { view: name, window: view.parts.window, slide: view.parts.slide, rows: rows.slice(0, limit), cursor: null, provenance: this.#provenance(view) } as unknown as Json;
+      const rows = view.rows(
+        from === null ? -Infinity : Date.parse(from),
+        to === null ? Infinity : Date.parse(to),
+        Object.keys(key).length > 0 ? key : null,
+      );
+      return {
+        view: name,
+        window: view.parts.window,
+        slide: view.parts.slide,
+        rows: rows.slice(0, limit),
+        cursor: null,
+        provenance: this.#provenance(view),
+      } as unknown as Json;
     }
     throw new Refused("unknown-path", 404, `there is nothing at \`${url.pathname}\``);
   }
 
   #lookups(): Json {
-    return systems.LOOKUPS.filter(([pipeline]) => this.#pipelines.has(pipeline)).map(([, name, key]) => ({ name, key: [{ name: key, type: "string" }], limit: 6_000 }));
+    return systems.LOOKUPS.filter(([pipeline]) => this.#pipelines.has(pipeline)).map(([, name, key]) => ({
+      name,
+      key: [{ name: key, type: "string" }],
+      limit: 6_000,
+    }));
   }
 
   #lookup(name: string, url: URL): Columns[] {
@@ -297,24 +345,35 @@ export class MockServer {
     const limit = Number(url.searchParams.get("limit") ?? 100);
     if (name === "tweets") return systems.tweets(key, limit);
     if (name === "predictions") return systems.predictions(key, limit);
-    if (name === "messages_by_product") return Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key));
+    if (name === "messages_by_product")
+      return Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key));
     throw new Refused("unknown-lookup", 404, `there is no lookup \`${name}\``);
   }
 
   #report(name: string, url: URL): Json {
     const report = this.#reports[name];
-    if (!report || !this.#pipelines.has("movie-viewing")) throw new Refused("unknown-report", 404, `there is no report \`${name}\``);
-    if (!this.published) throw new Refused("not-published", 404, `report \`${name}\` is published by the next batch run`);
-    const [offset, limit] = [Number(url.searchParams.get("offset") ?? 0), Number(url.searchParams.get("limit") ?? 1_000)];
+    if (!report || !this.#pipelines.has("movie-viewing"))
+      throw new Refused("unknown-report", 404, `there is no report \`${name}\``);
+    if (!this.published)
+      throw new Refused("not-published", 404, `report \`${name}\` is published by the next batch run`);
+    const [offset, limit] = [
+      Number(url.searchParams.get("offset") ?? 0),
+      Number(url.searchParams.get("limit") ?? 1_000),
+    ];
     const more = offset + limit < report.rows.length;
     return {
-      report: name, columns: report.columns, rows: report.rows.slice(offset, offset + limit), cursor: more ? "next" : null,
+      report: name,
+      columns: report.columns,
+      rows: report.rows.slice(offset, offset + limit),
+      cursor: more ? "next" : null,
       provenance: { layer: "batch", manifest: this.#manifest() },
     } as unknown as Json;
   }
 
   #manifest(): Json {
-    return this.published ? { version: 6 + this.runs.length, run: "01J0RUN", published_at: "2026-06-14T12:00:04Z" } : null;
+    return this.published
+      ? { version: 6 + this.runs.length, run: "01J0RUN", published_at: "2026-06-14T12:00:04Z" }
+      : null;
   }
 
   /** Where batch ends: some panes before the newest window. */
@@ -323,40 +382,96 @@ export class MockServer {
   }
 
   #provenance(view: ViewModel | null): Json {
-    return { layer: "merged", through: view && this.#through(view), manifest: this.#manifest(), freshness_ms: 120, missing: [] };
+    return {
+      layer: "merged",
+      through: view && this.#through(view),
+      manifest: this.#manifest(),
+      freshness_ms: 120,
+      missing: [],
+    };
   }
 
   #status(): Json {
     const shards = [...this.#pipelines].flatMap((pipeline, at) =>
       [0, 1].map((partition) => ({
-        source: pipeline.split("-")[0] ?? pipeline, partition, position: 40_000 + 1_000 * at, lag: partition * 3, records: 48_211 + 977 * at + partition,
-        rejected: partition * 4, duplicates: 12 * at, late: 7 * at + partition, highest_event_time: "2026-06-14T12:03:41Z", last_appended: "2026-06-14T12:03:41Z", written_at: "2026-06-14T12:03:41Z",
+        source: pipeline.split("-")[0] ?? pipeline,
+        partition,
+        position: 40_000 + 1_000 * at,
+        lag: partition * 3,
+        records: 48_211 + 977 * at + partition,
+        rejected: partition * 4,
+        duplicates: 12 * at,
+        late: 7 * at + partition,
+        highest_event_time: "2026-06-14T12:03:41Z",
+        last_appended: "2026-06-14T12:03:41Z",
+        written_at: "2026-06-14T12:03:41Z",
       })),
     );
-    const views = Object.fromEntries([...this.views.values()].map((view) => [view.name, { through: this.#through(view), newest_pane: time(view.newest) }]));
+    const views = Object.fromEntries(
+      [...this.views.values()].map((view) => [
+        view.name,
+        { through: this.#through(view), newest_pane: time(view.newest) },
+      ]),
+    );
     return {
-      pipeline: [...this.#pipelines].join(", "), version: "0.1.0", now: "2026-06-14T12:03:42Z", shards, manifest: this.#manifest(), views, rankings: {},
+      pipeline: [...this.#pipelines].join(", "),
+      version: "0.1.0",
+      now: "2026-06-14T12:03:42Z",
+      shards,
+      manifest: this.#manifest(),
+      views,
+      rankings: {},
       process: { agreement: this.agreement as unknown as Json, connectors: [] },
     };
   }
 
   #readiness(): Json {
     const check = (name: string, needed: boolean): Json => ({ name, ok: true, detail: null, since: null, needed });
-    return { ready: true, checks: [check("speed_views", true), check("analytics", true), check("log", false), check("lake", false)] };
+    return {
+      ready: true,
+      checks: [check("speed_views", true), check("analytics", true), check("log", false), check("lake", false)],
+    };
   }
 
   #compare(): void {
-    const one = { through: "2026-06-14T12:00:00Z", skipped: null, compared: 5_120, equal: 5_118, late: 2, expired: 0, duplicate: 0, not_yet: 0, unexplained: 0 };
-    this.agreement = { version: 6, at: time(Date.now()), unexplained: 0, views: Object.fromEntries([...this.views.keys()].map((name) => [name, one])) };
+    const one = {
+      through: "2026-06-14T12:00:00Z",
+      skipped: null,
+      compared: 5_120,
+      equal: 5_118,
+      late: 2,
+      expired: 0,
+      duplicate: 0,
+      not_yet: 0,
+      unexplained: 0,
+    };
+    this.agreement = {
+      version: 6,
+      at: time(Date.now()),
+      unexplained: 0,
+      views: Object.fromEntries([...this.views.keys()].map((name) => [name, one])),
+    };
   }
 
   #run(): Run {
     const id = `01J0RUN${this.runs.length}`;
-    const running: Run = { id, state: "running", started_at: time(Date.now()), finished_at: null, report: null, error: null };
+    const running: Run = {
+      id,
+      state: "running",
+      started_at: time(Date.now()),
+      finished_at: null,
+      report: null,
+      error: null,
+    };
     this.runs = [running, ...this.runs];
     setTimeout(() => {
       this.published = true;
-      const done: Run = { ...running, state: "succeeded", finished_at: time(Date.now()), report: { published: 6 + this.runs.length, version: 6 + this.runs.length, warnings: [] } };
+      const done: Run = {
+        ...running,
+        state: "succeeded",
+        finished_at: time(Date.now()),
+        report: { published: 6 + this.runs.length, version: 6 + this.runs.length, warnings: [] },
+      };
       this.runs = this.runs.map((run) => (run.id === id ? done : run));
     }, 600);
     return running;

@@ -12,9 +12,20 @@ const field = (name: string, type: string): Field => ({ name, type });
 /* trendscope: May 2024 */
 export const MOVIES_NOW = Date.parse("2024-05-06T19:55:00Z");
 export const TITLES = [
-  "Dune: Part Two", "The Fall Guy", "Civil War", "Challengers", "Godzilla x Kong: The New Empire", "Kung Fu Panda 4",
-  "Kingdom of the Planet of the Apes", "Abigail", "Poor Things", "Monkey Man", "Immaculate", "Love Lies Bleeding",
-  "The Zone of Interest", "Perfect Days",
+  "Dune: Part Two",
+  "The Fall Guy",
+  "Civil War",
+  "Challengers",
+  "Godzilla x Kong: The New Empire",
+  "Kung Fu Panda 4",
+  "Kingdom of the Planet of the Apes",
+  "Abigail",
+  "Poor Things",
+  "Monkey Man",
+  "Immaculate",
+  "Love Lies Bleeding",
+  "The Zone of Interest",
+  "Perfect Days",
 ];
 
 function trend(title: string, at: number): Columns {
@@ -36,18 +47,28 @@ export function movieTrends(): ViewModel {
     pipeline: "trendscope",
     name: "movie_trends",
     key: [field("movie_title", "string")],
-    columns: [field("popularity", "float"), field("mentions_count", "int"), field("avg_sentiment", "float"), field("trend_score", "float")],
+    columns: [
+      field("popularity", "float"),
+      field("mentions_count", "int"),
+      field("avg_sentiment", "float"),
+      field("trend_score", "float"),
+    ],
     window: "5m",
     slide: "1m",
     top: ["trend_score", "mentions_count", "popularity"],
-    formulas: [{ name: "trend_score", formula: "0.4 * popularity + 0.3 * mentions_count * 10 + 0.3 * (avg_sentiment + 1) * 50" }],
+    formulas: [
+      { name: "trend_score", formula: "0.4 * popularity + 0.3 * mentions_count * 10 + 0.3 * (avg_sentiment + 1) * 50" },
+    ],
     keys: TITLES.map((title) => ({ movie_title: title })),
     newest: MOVIES_NOW,
     value: (key, start) => trend(String(key.movie_title), start),
   });
 }
 
-const MODEL_ERRORS: [string, number][] = [["v1", 9], ["v2", 5]];
+const MODEL_ERRORS: [string, number][] = [
+  ["v1", 9],
+  ["v2", 5],
+];
 
 /** Newest first, as a lookup answers: of each window and version a record when it is predicted, and one when it is settled. */
 export function predictions(title: string, limit: number): Columns[] {
@@ -57,8 +78,21 @@ export function predictions(title: string, limit: number): Columns[] {
     const actual = Number(trend(title, at).trend_score);
     for (const [version, error] of MODEL_ERRORS) {
       const predicted = round(actual + error * wave(`${title} ${version}`, at, HOUR), 3);
-      const predicts = { event_time: time(at), movie_title: title, timestamp: time(at), window_end: time(at + 300_000), predicted_trend_score: predicted, model_version: version };
-      if (n >= 0) rows.push({ ...predicts, actual_trend_score: actual, prediction_error: round(actual - predicted, 3), status: "settled" });
+      const predicts = {
+        event_time: time(at),
+        movie_title: title,
+        timestamp: time(at),
+        window_end: time(at + 300_000),
+        predicted_trend_score: predicted,
+        model_version: version,
+      };
+      if (n >= 0)
+        rows.push({
+          ...predicts,
+          actual_trend_score: actual,
+          prediction_error: round(actual - predicted, 3),
+          status: "settled",
+        });
       rows.push({ ...predicts, actual_trend_score: null, prediction_error: null, status: "predicted" });
     }
   }
@@ -66,13 +100,26 @@ export function predictions(title: string, limit: number): Columns[] {
 }
 
 const model = (version: string, mae: number, rmse: number, r2: number): Json => ({
-  version, features: [], learning_rate: 0.01, l2: 0.001, intercept_rate: 0.01, clip_gradient: 1e12, predictions: 19_220, evaluated: 19_204, mae, rmse, r2,
+  version,
+  features: [],
+  learning_rate: 0.01,
+  l2: 0.001,
+  intercept_rate: 0.01,
+  clip_gradient: 1e12,
+  predictions: 19_220,
+  evaluated: 19_204,
+  mae,
+  rmse,
+  r2,
 });
 
 export const LEARNERS: Json = {
   predictions: [
     {
-      name: "trend", view: "movie_trends", target: "trend_score", topic: "trend_predictions",
+      name: "trend",
+      view: "movie_trends",
+      target: "trend_score",
+      topic: "trend_predictions",
       models: [model("v1", 4.182, 6.024, 0.941), model("v2", 2.317, 3.406, 0.978)],
       partitions: [{ prediction: "trend", partition: 0, refused: null, keys: 14, drift: ["2024-05-06T18"] }],
     },
@@ -98,31 +145,82 @@ export function predictionQuality(): ViewModel {
 export const VIEWING_NOW = Date.parse("2026-06-14T20:41:20Z");
 export const FILMS = Array.from({ length: 22 }, (_, n) => `m-${String(101 + n * 7)}`);
 export const USERS = Array.from({ length: 40 }, (_, n) => `u-${String(4_000 + n * 13)}`);
-const EVENTS: [string, number][] = [["view", 310], ["pause", 84], ["resume", 79], ["complete", 61], ["rating", 34]];
+const EVENTS: [string, number][] = [
+  ["view", 310],
+  ["pause", 84],
+  ["resume", 79],
+  ["complete", 61],
+  ["rating", 34],
+];
 
-function stream(name: string, key: Field, columns: Field[], keys: Columns[], value: (key: Columns, start: number) => Columns | null): ViewModel {
-  return new ViewModel({ pipeline: "movie-viewing", name, key: [key], columns, window: "10s", slide: "10s", top: [columns[0]?.name ?? ""], keys, newest: VIEWING_NOW, value });
+function stream(
+  name: string,
+  key: Field,
+  columns: Field[],
+  keys: Columns[],
+  value: (key: Columns, start: number) => Columns | null,
+): ViewModel {
+  return new ViewModel({
+    pipeline: "movie-viewing",
+    name,
+    key: [key],
+    columns,
+    window: "10s",
+    slide: "10s",
+    top: [columns[0]?.name ?? ""],
+    keys,
+    newest: VIEWING_NOW,
+    value,
+  });
 }
 
 export function viewingStreams(): ViewModel[] {
   const whole = (value: number): number => Math.max(0, Math.round(value));
   return [
-    stream("stream_event_distribution", field("event_type", "string"), [field("events", "int")], EVENTS.map(([type]) => ({ event_type: type })), (key, start) => {
-      const usual = EVENTS.find(([type]) => type === key.event_type)?.[1] ?? 0;
-      return { events: whole(usual * (1 + 0.28 * wave(String(key.event_type), start, 420_000))) };
-    }),
-    stream("stream_movie_views", field("movie_id", "string"), [field("views", "int")], FILMS.map((movie) => ({ movie_id: movie })), (key, start) => {
-      const views = whole(46 * chance(`${String(key.movie_id)} v`) ** 2 * (1 + 0.5 * wave(String(key.movie_id), start, 300_000)));
-      return views === 0 ? null : { views };
-    }),
-    stream("stream_user_activity", field("user_id", "string"), [field("events", "int")], USERS.map((user) => ({ user_id: user })), (key, start) => {
-      const events = whole(6 * chance(`${String(key.user_id)} ${start}`) ** 2);
-      return events === 0 ? null : { events };
-    }),
-    stream("stream_ratings", field("movie_id", "string"), [field("ratings", "int"), field("avg_rating", "float")], FILMS.map((movie) => ({ movie_id: movie })), (key, start) => {
-      const ratings = whole(5 * chance(`${String(key.movie_id)} r ${start}`) - 1.2);
-      return ratings === 0 ? null : { ratings, avg_rating: round(2.6 + 2.2 * chance(`${String(key.movie_id)} stars`), 3) };
-    }),
+    stream(
+      "stream_event_distribution",
+      field("event_type", "string"),
+      [field("events", "int")],
+      EVENTS.map(([type]) => ({ event_type: type })),
+      (key, start) => {
+        const usual = EVENTS.find(([type]) => type === key.event_type)?.[1] ?? 0;
+        return { events: whole(usual * (1 + 0.28 * wave(String(key.event_type), start, 420_000))) };
+      },
+    ),
+    stream(
+      "stream_movie_views",
+      field("movie_id", "string"),
+      [field("views", "int")],
+      FILMS.map((movie) => ({ movie_id: movie })),
+      (key, start) => {
+        const views = whole(
+          46 * chance(`${String(key.movie_id)} v`) ** 2 * (1 + 0.5 * wave(String(key.movie_id), start, 300_000)),
+        );
+        return views === 0 ? null : { views };
+      },
+    ),
+    stream(
+      "stream_user_activity",
+      field("user_id", "string"),
+      [field("events", "int")],
+      USERS.map((user) => ({ user_id: user })),
+      (key, start) => {
+        const events = whole(6 * chance(`${String(key.user_id)} ${start}`) ** 2);
+        return events === 0 ? null : { events };
+      },
+    ),
+    stream(
+      "stream_ratings",
+      field("movie_id", "string"),
+      [field("ratings", "int"), field("avg_rating", "float")],
+      FILMS.map((movie) => ({ movie_id: movie })),
+      (key, start) => {
+        const ratings = whole(5 * chance(`${String(key.movie_id)} r ${start}`) - 1.2);
+        return ratings === 0
+          ? null
+          : { ratings, avg_rating: round(2.6 + 2.2 * chance(`${String(key.movie_id)} stars`), 3) };
+      },
+    ),
   ];
 }
 
@@ -130,9 +228,16 @@ export function viewingReports(): Record<string, { columns: Field[]; rows: Colum
   const hours = Array.from({ length: 72 }, (_, n) => {
     const at = Math.floor(VIEWING_NOW / HOUR) * HOUR - (71 - n) * HOUR;
     const daily = 1.1 + Math.sin(((at / HOUR - 14) / 24) * 2 * Math.PI);
-    return { hour: time(at), events: Math.round(92_000 * daily + 9_000 * chance(`h${n}`)), active_users: Math.round(9_100 * daily + 700 * chance(`a${n}`)) };
+    return {
+      hour: time(at),
+      events: Math.round(92_000 * daily + 9_000 * chance(`h${n}`)),
+      active_users: Math.round(9_100 * daily + 700 * chance(`a${n}`)),
+    };
   });
-  const popular = FILMS.map((movie) => ({ movie_id: movie, views: Math.round(48_000 * chance(`${movie} v`) ** 1.4 + 900) }))
+  const popular = FILMS.map((movie) => ({
+    movie_id: movie,
+    views: Math.round(48_000 * chance(`${movie} v`) ** 1.4 + 900),
+  }))
     .sort((a, b) => b.views - a.views)
     .map((row, n) => ({ rank: n + 1, ...row, viewers: Math.round(row.views * (0.55 + 0.2 * chance(row.movie_id))) }));
   const ratings = FILMS.map((movie) => {
@@ -168,13 +273,32 @@ export function viewingReports(): Record<string, { columns: Field[]; rows: Colum
 /* stock-sentiment: January 2014, the time of its tweets */
 export const STOCKS_NOW = Date.parse("2014-01-02T20:31:00Z");
 const STOCKS: [string, number, number][] = [
-  ["AAPL", 553.1, 34], ["TSLA", 150.1, 29], ["GOOG", 1_115.4, 17], ["FB", 54.7, 23], ["TWTR", 67.5, 26], ["AMZN", 398.0, 12],
-  ["NFLX", 362.8, 11], ["MSFT", 37.2, 9], ["GE", 27.5, 4], ["BAC", 16.1, 8], ["F", 15.4, 5], ["SPY", 183.0, 15], ["GLD", 118.0, 6], ["XOM", 99.8, 3],
+  ["AAPL", 553.1, 34],
+  ["TSLA", 150.1, 29],
+  ["GOOG", 1_115.4, 17],
+  ["FB", 54.7, 23],
+  ["TWTR", 67.5, 26],
+  ["AMZN", 398.0, 12],
+  ["NFLX", 362.8, 11],
+  ["MSFT", 37.2, 9],
+  ["GE", 27.5, 4],
+  ["BAC", 16.1, 8],
+  ["F", 15.4, 5],
+  ["SPY", 183.0, 15],
+  ["GLD", 118.0, 6],
+  ["XOM", 99.8, 3],
 ];
 const TWEETS = [
-  "$% breaking out on volume, love this setup", "Took profits in $% here, nice trade", "$% looks terrible, stay away",
-  "Anyone else adding $% on this dip? Great entry", "$% options are cheap going into earnings", "Short $% below the 50 day, ugly chart",
-  "$% holding support so far", "Awful guidance from $%, disappointed", "$% new high of the day!", "Watching $% for a close above resistance",
+  "$% breaking out on volume, love this setup",
+  "Took profits in $% here, nice trade",
+  "$% looks terrible, stay away",
+  "Anyone else adding $% on this dip? Great entry",
+  "$% options are cheap going into earnings",
+  "Short $% below the 50 day, ugly chart",
+  "$% holding support so far",
+  "Awful guidance from $%, disappointed",
+  "$% new high of the day!",
+  "Watching $% for a close above resistance",
 ];
 
 function stock(symbol: string, at: number): Columns {
@@ -198,7 +322,13 @@ export function symbolSentiment(): ViewModel {
     pipeline: "stock-sentiment",
     name: "symbol_sentiment",
     key: [field("symbol", "string")],
-    columns: [field("mentions", "int"), field("sentiment", "float"), field("close", "float"), field("volume", "int"), field("price_change", "float")],
+    columns: [
+      field("mentions", "int"),
+      field("sentiment", "float"),
+      field("close", "float"),
+      field("volume", "int"),
+      field("price_change", "float"),
+    ],
     window: "5m",
     slide: "1m",
     top: ["mentions"],
@@ -215,7 +345,14 @@ export function tweets(symbol: string, limit: number): Columns[] {
       event_time: time(STOCKS_NOW + 290_000 - n * 7_000),
       text: text.replace("%", symbol),
       user_id: `trader_${Math.floor(chance(`${symbol}${n}`) * 9_000)}`,
-      sentiment: round(/terrible|ugly|Awful/.test(text) ? -0.55 - 0.2 * chance(`${n}`) : /love|nice|Great|high/.test(text) ? 0.5 + 0.3 * chance(`${n}`) : 0, 4),
+      sentiment: round(
+        /terrible|ugly|Awful/.test(text)
+          ? -0.55 - 0.2 * chance(`${n}`)
+          : /love|nice|Great|high/.test(text)
+            ? 0.5 + 0.3 * chance(`${n}`)
+            : 0,
+        4,
+      ),
       symbol,
     };
   });
@@ -224,19 +361,69 @@ export function tweets(symbol: string, limit: number): Columns[] {
 /* customer-sentiment: June 2026 */
 export const CUSTOMERS_NOW = Date.parse("2026-06-14T12:03:00Z");
 export const CITY_NAMES: [string | null, number][] = [
-  ["New York", 12], ["Los Angeles", 8], ["Chicago", 6], ["Toronto", 5], ["Mexico City", 5], ["São Paulo", 6], ["Buenos Aires", 3],
-  ["London", 10], ["Manchester", 3], ["Dublin", 2], ["Paris", 5], ["Lyon", 2], ["Madrid", 4], ["Barcelona", 3], ["Berlin", 5],
-  ["Munich", 3], ["Amsterdam", 3], ["Rome", 3], ["Warsaw", 2], ["Istanbul", 3], ["Dubai", 2], ["Mumbai", 5], ["Bengaluru", 4],
-  ["Singapore", 3], ["Tokyo", 4], ["Sydney", 4], [null, 2],
+  ["New York", 12],
+  ["Los Angeles", 8],
+  ["Chicago", 6],
+  ["Toronto", 5],
+  ["Mexico City", 5],
+  ["São Paulo", 6],
+  ["Buenos Aires", 3],
+  ["London", 10],
+  ["Manchester", 3],
+  ["Dublin", 2],
+  ["Paris", 5],
+  ["Lyon", 2],
+  ["Madrid", 4],
+  ["Barcelona", 3],
+  ["Berlin", 5],
+  ["Munich", 3],
+  ["Amsterdam", 3],
+  ["Rome", 3],
+  ["Warsaw", 2],
+  ["Istanbul", 3],
+  ["Dubai", 2],
+  ["Mumbai", 5],
+  ["Bengaluru", 4],
+  ["Singapore", 3],
+  ["Tokyo", 4],
+  ["Sydney", 4],
+  [null, 2],
 ];
 export const PRODUCTS: [string, number][] = [
-  ["Aurora Phone", 22], ["Nimbus Cloud", 16], ["Pulse Earbuds", 14], ["Harbor Pay", 14], ["Aurora Watch", 12], ["Trail Router", 12], ["Nimbus Mail", 10],
+  ["Aurora Phone", 22],
+  ["Nimbus Cloud", 16],
+  ["Pulse Earbuds", 14],
+  ["Harbor Pay", 14],
+  ["Aurora Watch", 12],
+  ["Trail Router", 12],
+  ["Nimbus Mail", 10],
 ];
-const CHANNELS: [string, number][] = [["social", 48], ["support", 21], ["review", 17], ["chat", 8], ["survey", 6]];
-const EMOTION_SHARES: [string, number][] = [["joy", 27], ["neutral", 31], ["anger", 15], ["sadness", 9], ["surprise", 8], ["fear", 5], ["disgust", 5]];
+const CHANNELS: [string, number][] = [
+  ["social", 48],
+  ["support", 21],
+  ["review", 17],
+  ["chat", 8],
+  ["survey", 6],
+];
+const EMOTION_SHARES: [string, number][] = [
+  ["joy", 27],
+  ["neutral", 31],
+  ["anger", 15],
+  ["sadness", 9],
+  ["surprise", 8],
+  ["fear", 5],
+  ["disgust", 5],
+];
 const SENTIMENT_COLUMNS = [
-  field("messages", "int"), field("avg_sentiment", "float"), field("positive", "int"), field("neutral", "int"), field("negative", "int"),
-  field("avg_churn_risk", "float"), field("high_churn", "int"), field("avg_toxicity", "float"), field("emotions", "map"),
+  field("messages", "int"),
+  field("avg_sentiment", "float"),
+  field("positive", "int"),
+  field("neutral", "int"),
+  field("negative", "int"),
+  field("avg_churn_risk", "float"),
+  field("high_churn", "int"),
+  field("avg_toxicity", "float"),
+  field("emotions", "map"),
 ];
 
 /** What `share` in a hundred of all messages amounts to, for one key. */
@@ -254,7 +441,12 @@ function feeling(name: string, share: number, at: number): Columns {
     avg_churn_risk: round(0.21 - 0.2 * mood, 4),
     high_churn: Math.round(messages * Math.max(0.01, 0.07 - 0.15 * mood)),
     avg_toxicity: round(Math.max(0.01, 0.06 - 0.1 * mood), 4),
-    emotions: Object.fromEntries(EMOTION_SHARES.map(([emotion, part]) => [emotion, Math.round((messages * part * (1 + 0.3 * wave(`${name}${emotion}`, at, HOUR))) / 100)])),
+    emotions: Object.fromEntries(
+      EMOTION_SHARES.map(([emotion, part]) => [
+        emotion,
+        Math.round((messages * part * (1 + 0.3 * wave(`${name}${emotion}`, at, HOUR))) / 100),
+      ]),
+    ),
   };
 }
 
@@ -316,15 +508,29 @@ export function customerViews(): ViewModel[] {
   const atRisk = Array.from({ length: 9 }, (_, n) => `customer_${String(1_200 + n * 431)}`);
   return [
     sentimentView("sentiment_overall", "scope", [["all", 100]]),
-    sentimentView("sentiment_by_city", "city", CITY_NAMES.map(([city, share]) => [city, (share * 100) / 115])),
+    sentimentView(
+      "sentiment_by_city",
+      "city",
+      CITY_NAMES.map(([city, share]) => [city, (share * 100) / 115]),
+    ),
     sentimentView("sentiment_by_product", "product", PRODUCTS),
     sentimentView("sentiment_by_channel", "channel", CHANNELS),
-    sentimentView("sentiment_by_platform", "platform", [["twitter", 40], ["reddit", 30], ["web", 20], ["email", 10]]),
+    sentimentView("sentiment_by_platform", "platform", [
+      ["twitter", 40],
+      ["reddit", 30],
+      ["web", 20],
+      ["email", 10],
+    ]),
     new ViewModel({
       pipeline: "customer-sentiment",
       name: "customers_at_risk",
       key: [field("author", "string")],
-      columns: [field("messages", "int"), field("churn_risk", "float"), field("last_product", "string"), field("last_text", "string")],
+      columns: [
+        field("messages", "int"),
+        field("churn_risk", "float"),
+        field("last_product", "string"),
+        field("last_text", "string"),
+      ],
       window: "60s",
       slide: "60s",
       top: ["churn_risk", "messages"],
@@ -333,8 +539,17 @@ export function customerViews(): ViewModel[] {
       value: (key, start) => {
         const author = String(key.author);
         const product = pick(PRODUCTS, author)[0];
-        const text = chance(author) < 0.5 ? "Third time this month, I am cancelling." : "Charged twice and nobody answers. Leaving.";
-        return { messages: 1, churn_risk: round(0.72 + 0.27 * chance(`${author} ${start}`), 3), avg_sentiment: -0.6, last_product: product, last_text: text };
+        const text =
+          chance(author) < 0.5
+            ? "Third time this month, I am cancelling."
+            : "Charged twice and nobody answers. Leaving.";
+        return {
+          messages: 1,
+          churn_risk: round(0.72 + 0.27 * chance(`${author} ${start}`), 3),
+          avg_sentiment: -0.6,
+          last_product: product,
+          last_text: text,
+        };
       },
     }),
   ];

@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { Json } from "../../src/api/types";
-import { Connection, liveUrl, type ConnectionState, type Socket, type Surroundings, type Wanted } from "../../src/live/connection";
+import {
+  Connection,
+  liveUrl,
+  type ConnectionState,
+  type Socket,
+  type Surroundings,
+  type Wanted,
+} from "../../src/live/connection";
 import type { Frame } from "../../src/live/frames";
 import { pauseMs, RECONNECT } from "../../src/live/backoff";
 
@@ -27,7 +34,7 @@ class World implements Surroundings {
   readonly frames: Frame[] = [];
   readonly asked: string[] = [];
   /** What the server answers: a body, or null where nothing answers. */
-  answer: ((path: string) => { status: number; body: Json } | null) = () => null;
+  answer: (path: string) => { status: number; body: Json } | null = () => null;
   #time = 1_000_000;
   #timers: { at: number; run: () => void }[] = [];
 
@@ -107,15 +114,23 @@ async function settled(): Promise<void> {
 const top = (mentions: number): { status: number; body: Json } => ({
   status: 200,
   body: {
-    view: "movie_trends", by: "trend_score", window_start: "2024-05-06T19:55:00Z", window_end: "2024-05-06T20:00:00Z",
-    rows: [{ key: { movie_title: "Dune" }, mentions }], provenance: { through: null, freshness_ms: 9, missing: [] },
+    view: "movie_trends",
+    by: "trend_score",
+    window_start: "2024-05-06T19:55:00Z",
+    window_end: "2024-05-06T20:00:00Z",
+    rows: [{ key: { movie_title: "Dune" }, mentions }],
+    provenance: { through: null, freshness_ms: 9, missing: [] },
   },
 });
 
 describe("the address of the socket", () => {
   it("names what is wanted, and what is not", () => {
-    expect(liveUrl({ views: ["a", "b c"], outputs: [], rows: 7, messages: 3, interval: "100ms" })).toBe("/v1/live?view=a&view=b+c&output=none&interval=100ms&rows=7&messages=3");
-    expect(liveUrl({ views: [], outputs: ["o"], rows: 1, messages: 1, interval: "1s" })).toContain("view=none&output=o");
+    expect(liveUrl({ views: ["a", "b c"], outputs: [], rows: 7, messages: 3, interval: "100ms" })).toBe(
+      "/v1/live?view=a&view=b+c&output=none&interval=100ms&rows=7&messages=3",
+    );
+    expect(liveUrl({ views: [], outputs: ["o"], rows: 1, messages: 1, interval: "1s" })).toContain(
+      "view=none&output=o",
+    );
     expect(liveUrl({ ...WANTED, allViews: true })).not.toContain("view=");
   });
 });
@@ -168,8 +183,13 @@ describe("a connection", () => {
     // Sockets that do not open are given up, and tried again with longer pauses.
     await world.pass(2_000);
     expect(world.asked.length).toBe(2);
-    const rows = world.frames.map((frame) => frame.event === "metrics" && [frame.initial, frame.views.movie_trends?.rows[0]?.mentions]);
-    expect(rows).toEqual([[true, 1], [false, 2]]);
+    const rows = world.frames.map(
+      (frame) => frame.event === "metrics" && [frame.initial, frame.views.movie_trends?.rows[0]?.mentions],
+    );
+    expect(rows).toEqual([
+      [true, 1],
+      [false, 2],
+    ]);
     world.socket.onopen?.();
     await world.pass(20_000);
     expect(world.kinds.at(-1)).toBe("live");

@@ -29,7 +29,13 @@ describe("a series", () => {
   it("is in order, with each window once, whatever order they come in", () => {
     const series = new Series(10);
     for (const point of [at(3), at(1), at(2), at(3, 30), at(5), at(4)]) series.put(point);
-    expect(series.points.map((point) => [point.at, point.values.n])).toEqual([[1, 1], [2, 2], [3, 30], [4, 4], [5, 5]]);
+    expect(series.points.map((point) => [point.at, point.values.n])).toEqual([
+      [1, 1],
+      [2, 2],
+      [3, 30],
+      [4, 4],
+      [5, 5],
+    ]);
   });
 
   it("drops the oldest beyond its limit", () => {
@@ -46,12 +52,22 @@ describe("a series", () => {
 describe("a history", () => {
   const row = (symbol: string, n: number, window_start: string) => ({ key: { symbol }, n, window_start });
   const view = (start: string, n: number) => ({
-    windowStart: start, windowEnd: start, rows: new Map([["k", { key: { symbol: "A" }, n }]]), freshnessMs: null, partial: false, version: 1, windows: 1,
+    windowStart: start,
+    windowEnd: start,
+    rows: new Map([["k", { key: { symbol: "A" }, n }]]),
+    freshnessMs: null,
+    partial: false,
+    version: 1,
+    windows: 1,
   });
 
   it("goes on live where what was fetched ends", () => {
     const history = new History(["n"], 100);
-    history.putAll([row("A", 1, "2014-01-02T09:30:00Z"), row("A", 2, "2014-01-02T09:31:00Z"), row("B", 9, "2014-01-02T09:31:00Z")]);
+    history.putAll([
+      row("A", 1, "2014-01-02T09:30:00Z"),
+      row("A", 2, "2014-01-02T09:31:00Z"),
+      row("B", 9, "2014-01-02T09:31:00Z"),
+    ]);
     history.putLive(view("2014-01-02T09:31:00Z", 3));
     history.putLive(view("2014-01-02T09:32:00Z", 4));
     expect(history.points(keyText({ symbol: "A" })).map((point) => point.values.n)).toEqual([1, 3, 4]);
@@ -67,7 +83,9 @@ describe("a history", () => {
     history.put(row("A", 1, ""), "soon");
     expect(history.version).toBe(0);
     history.put({ key: { symbol: "A" }, n: "text" }, "2014-01-02T09:30:00Z");
-    expect(history.points(keyText({ symbol: "A" }))).toEqual([{ at: Date.UTC(2014, 0, 2, 9, 30), values: { n: null } }]);
+    expect(history.points(keyText({ symbol: "A" }))).toEqual([
+      { at: Date.UTC(2014, 0, 2, 9, 30), values: { n: null } },
+    ]);
   });
 
   it("is bounded in keys", () => {
@@ -79,7 +97,17 @@ describe("a history", () => {
 
 describe("spans", () => {
   it("are read as definitions write them", () => {
-    expect(["10s", "5m", "1h30m", "250ms", "1d", "x", "", "5", "1h 3m"].map(spanMs)).toEqual([10_000, 300_000, 5_400_000, 250, 86_400_000, null, null, null, null]);
+    expect(["10s", "5m", "1h30m", "250ms", "1d", "x", "", "5", "1h 3m"].map(spanMs)).toEqual([
+      10_000,
+      300_000,
+      5_400_000,
+      250,
+      86_400_000,
+      null,
+      null,
+      null,
+      null,
+    ]);
     expect(spanText(300_000)).toBe("300s");
     expect(timeText(0)).toBe("1970-01-01T00:00:00.000Z");
   });

@@ -22,13 +22,23 @@ describe("the projection", () => {
   it("keeps areas", () => {
     // Two fields of a degree: on the globe their areas are to each other as the cosines of their latitudes.
     const area = (longitude: number, latitude: number): number => {
-      const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([dx = 0, dy = 0]) => project(longitude + dx, latitude + dy));
-      return Math.abs(corners.reduce((sum, [x, y], at) => {
-        const [nx, ny] = corners[(at + 1) % 4] ?? [0, 0];
-        return sum + x * ny - nx * y;
-      }, 0)) / 2;
+      const corners = [
+        [0, 0],
+        [1, 0],
+        [1, 1],
+        [0, 1],
+      ].map(([dx = 0, dy = 0]) => project(longitude + dx, latitude + dy));
+      return (
+        Math.abs(
+          corners.reduce((sum, [x, y], at) => {
+            const [nx, ny] = corners[(at + 1) % 4] ?? [0, 0];
+            return sum + x * ny - nx * y;
+          }, 0),
+        ) / 2
+      );
     };
-    const globe = (latitude: number): number => Math.sin(((latitude + 1) * Math.PI) / 180) - Math.sin((latitude * Math.PI) / 180);
+    const globe = (latitude: number): number =>
+      Math.sin(((latitude + 1) * Math.PI) / 180) - Math.sin((latitude * Math.PI) / 180);
     for (const latitude of [-50, 20, 45, 70]) {
       expect(area(100, latitude) / area(5, 0)).toBeCloseTo(globe(latitude) / globe(0), 3);
     }
@@ -42,11 +52,19 @@ describe("the map", () => {
       const [x, y] = frame.place(...place);
       expect(x > 0 && x < 1_000 && y > 0 && y < frame.height, name).toBe(true);
     }
-    const [tokyo, newYork, sydney] = (["Tokyo", "New York", "Sydney"] as const).map((name) => frame.place(...(CITIES[name] ?? [0, 0])));
+    const [tokyo, newYork, sydney] = (["Tokyo", "New York", "Sydney"] as const).map((name) =>
+      frame.place(...(CITIES[name] ?? [0, 0])),
+    );
     expect((tokyo?.[0] ?? 0) > (newYork?.[0] ?? 0)).toBe(true);
     expect((tokyo?.[1] ?? 0) < (sydney?.[1] ?? 0)).toBe(true);
     expect(frame.path([])).toBe("");
-    expect(frame.path([[0, 0], [10, 0], [10, 10]])).toMatch(/^M[\d.]+ [\d.]+L[\d.]+ [\d.]+L[\d.]+ [\d.]+Z$/);
+    expect(
+      frame.path([
+        [0, 0],
+        [10, 0],
+        [10, 10],
+      ]),
+    ).toMatch(/^M[\d.]+ [\d.]+L[\d.]+ [\d.]+L[\d.]+ [\d.]+Z$/);
   });
 
   it("has land, and no Antarctica", () => {
@@ -57,8 +75,34 @@ describe("the map", () => {
   });
 
   it("knows every city of the generator, however it is written", () => {
-    const generated = ["New York", "Los Angeles", "Chicago", "Toronto", "Mexico City", "São Paulo", "Buenos Aires", "London", "Manchester", "Dublin", "Paris", "Lyon", "Madrid",
-      "Barcelona", "Berlin", "Munich", "Amsterdam", "Rome", "Warsaw", "Istanbul", "Dubai", "Mumbai", "Bengaluru", "Singapore", "Tokyo", "Sydney"];
+    const generated = [
+      "New York",
+      "Los Angeles",
+      "Chicago",
+      "Toronto",
+      "Mexico City",
+      "São Paulo",
+      "Buenos Aires",
+      "London",
+      "Manchester",
+      "Dublin",
+      "Paris",
+      "Lyon",
+      "Madrid",
+      "Barcelona",
+      "Berlin",
+      "Munich",
+      "Amsterdam",
+      "Rome",
+      "Warsaw",
+      "Istanbul",
+      "Dubai",
+      "Mumbai",
+      "Bengaluru",
+      "Singapore",
+      "Tokyo",
+      "Sydney",
+    ];
     for (const city of generated) expect(placeOf(city), city).not.toBeNull();
     expect(placeOf("sao paulo ")).toEqual(placeOf("São Paulo"));
     expect(placeOf("Atlantis")).toBeNull();

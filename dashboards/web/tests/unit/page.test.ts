@@ -49,7 +49,15 @@ describe("the theme", () => {
   });
 
   it("does without a memory, also one that refuses", () => {
-    const refuses = { getItem: () => { throw new Error("no"); }, setItem: () => { throw new Error("no"); }, removeItem: () => undefined };
+    const refuses = {
+      getItem: () => {
+        throw new Error("no");
+      },
+      setItem: () => {
+        throw new Error("no");
+      },
+      removeItem: () => undefined,
+    };
     expect(remembered(refuses)).toBeNull();
     expect(() => remember(refuses, "dark", "light")).not.toThrow();
     expect(remembered(null)).toBeNull();
@@ -57,31 +65,50 @@ describe("the theme", () => {
 });
 
 describe("requests", () => {
-  const answering = (status: number, body: string): typeof fetch => (async () => new Response(body, { status })) as unknown as typeof fetch;
+  const answering = (status: number, body: string): typeof fetch =>
+    (async () => new Response(body, { status })) as unknown as typeof fetch;
 
   it("give what was answered", async () => {
     await expect(request("/v1/views", { fetch: answering(200, '{"views":[]}') })).resolves.toEqual({ views: [] });
-    await expect(request("/readyz", { fetch: answering(503, '{"ready":false,"checks":[]}') })).resolves.toEqual({ ready: false, checks: [] });
+    await expect(request("/readyz", { fetch: answering(503, '{"ready":false,"checks":[]}') })).resolves.toEqual({
+      ready: false,
+      checks: [],
+    });
   });
 
   it("fail with what the problem says", async () => {
-    const problem = '{"type":"urn:tideline:problem:not-published","title":"Not published yet","status":404,"detail":"by the next run"}';
+    const problem =
+      '{"type":"urn:tideline:problem:not-published","title":"Not published yet","status":404,"detail":"by the next run"}';
     const failed = await request("/v1/reports/x", { fetch: answering(404, problem) }).catch((error: unknown) => error);
-    expect(failed).toMatchObject({ kind: "not-published", message: "by the next run", status: 404, unreachable: false });
+    expect(failed).toMatchObject({
+      kind: "not-published",
+      message: "by the next run",
+      status: 404,
+      unreachable: false,
+    });
   });
 
   it("fail as unreachable without a server, or with one that cannot reach it", async () => {
     const refused = (async () => Promise.reject(new TypeError("fetch failed"))) as unknown as typeof fetch;
-    expect(await request("/v1/views", { fetch: refused }).catch((error: unknown) => error)).toMatchObject({ kind: "unreachable", unreachable: true });
-    expect(await request("/v1/views", { fetch: answering(502, "<html>") }).catch((error: unknown) => error)).toMatchObject({ kind: "unreadable", unreachable: true });
+    expect(await request("/v1/views", { fetch: refused }).catch((error: unknown) => error)).toMatchObject({
+      kind: "unreachable",
+      unreachable: true,
+    });
+    expect(
+      await request("/v1/views", { fetch: answering(502, "<html>") }).catch((error: unknown) => error),
+    ).toMatchObject({ kind: "unreadable", unreachable: true });
     expect(messageOf(new RequestFailed("x", "said", 1))).toBe("said");
   });
 
   it("that are aborted are not a failure of the server", async () => {
     const control = new AbortController();
     control.abort();
-    const waits = (async (_: string, init: RequestInit) => { init.signal?.throwIfAborted(); }) as unknown as typeof fetch;
-    await expect(request("/v1/views", { fetch: waits, signal: control.signal })).rejects.not.toBeInstanceOf(RequestFailed);
+    const waits = (async (_: string, init: RequestInit) => {
+      init.signal?.throwIfAborted();
+    }) as unknown as typeof fetch;
+    await expect(request("/v1/views", { fetch: waits, signal: control.signal })).rejects.not.toBeInstanceOf(
+      RequestFailed,
+    );
   });
 
   it("carry the parameters that are given", () => {
@@ -93,16 +120,31 @@ describe("requests", () => {
 describe("columns", () => {
   it("are what they are expected to be, or nothing", () => {
     const row = { n: 1.5, text: "x", map: { a: 1, b: "no" }, list: [1], nan: NaN };
-    expect([numberOf(row, "n"), numberOf(row, "text"), numberOf(row, "nan"), numberOf(undefined, "n")]).toEqual([1.5, null, null, null]);
-    expect([textOf(row, "text"), textOf(row, "n"), textOf(row, "map"), textOf(row, "none")]).toEqual(["x", "1.5", "", ""]);
+    expect([numberOf(row, "n"), numberOf(row, "text"), numberOf(row, "nan"), numberOf(undefined, "n")]).toEqual([
+      1.5,
+      null,
+      null,
+      null,
+    ]);
+    expect([textOf(row, "text"), textOf(row, "n"), textOf(row, "map"), textOf(row, "none")]).toEqual([
+      "x",
+      "1.5",
+      "",
+      "",
+    ]);
     expect([countsOf(row, "map"), countsOf(row, "list"), countsOf(row, "none")]).toEqual([{ a: 1 }, {}, {}]);
   });
 });
 
 describe("tables", () => {
   it("sort numbers by size, texts by letters, and nothing last both ways", () => {
-    const cells = [{ show: "b", by: 10 }, { show: "a", by: 9 }, { show: null, by: null }];
-    const sorted = (descending: boolean) => [...cells].sort((a, b) => compareCells(a, b, descending)).map((cell) => cell.by);
+    const cells = [
+      { show: "b", by: 10 },
+      { show: "a", by: 9 },
+      { show: null, by: null },
+    ];
+    const sorted = (descending: boolean) =>
+      [...cells].sort((a, b) => compareCells(a, b, descending)).map((cell) => cell.by);
     expect(sorted(false)).toEqual([9, 10, null]);
     expect(sorted(true)).toEqual([10, 9, null]);
     expect(compareCells("a", "b", false)).toBeLessThan(0);
@@ -111,7 +153,13 @@ describe("tables", () => {
 
 describe("tabs", () => {
   it("are moved between by arrows, around the ends", () => {
-    expect([tabAfter("ArrowRight", 2, 3), tabAfter("ArrowLeft", 0, 3), tabAfter("Home", 2, 3), tabAfter("End", 0, 3), tabAfter("x", 0, 3)]).toEqual([0, 2, 0, 2, null]);
+    expect([
+      tabAfter("ArrowRight", 2, 3),
+      tabAfter("ArrowLeft", 0, 3),
+      tabAfter("Home", 2, 3),
+      tabAfter("End", 0, 3),
+      tabAfter("x", 0, 3),
+    ]).toEqual([0, 2, 0, 2, null]);
   });
 });
 
@@ -126,14 +174,30 @@ describe("the gauge", () => {
 
 describe("predictions", () => {
   const row = (timestamp: string, actual: number | null, version = "v1") => ({
-    timestamp, movie_title: "Dune", actual_trend_score: actual, predicted_trend_score: 10, prediction_error: actual === null ? null : actual - 10, model_version: version, status: "",
+    timestamp,
+    movie_title: "Dune",
+    actual_trend_score: actual,
+    predicted_trend_score: 10,
+    prediction_error: actual === null ? null : actual - 10,
+    model_version: version,
+    status: "",
   });
 
   it("are in order, one per window and model, settled where they are settled", () => {
-    const rows = [row("2024-05-06T20:01:00Z", null), row("2024-05-06T20:00:00Z", 12), row("2024-05-06T20:00:00Z", null), row("2024-05-06T20:00:00Z", null, "v2"), row("never", 1)];
+    const rows = [
+      row("2024-05-06T20:01:00Z", null),
+      row("2024-05-06T20:00:00Z", 12),
+      row("2024-05-06T20:00:00Z", null),
+      row("2024-05-06T20:00:00Z", null, "v2"),
+      row("never", 1),
+    ];
     for (const each of [rows, [...rows].reverse()]) {
-      expect(predictionsOf(each).map((p) => [new Date(p.at).toISOString().slice(11, 16), p.model, p.actual, p.error])).toEqual([
-        ["20:00", "v1", 12, 2], ["20:00", "v2", null, null], ["20:01", "v1", null, null],
+      expect(
+        predictionsOf(each).map((p) => [new Date(p.at).toISOString().slice(11, 16), p.model, p.actual, p.error]),
+      ).toEqual([
+        ["20:00", "v1", 12, 2],
+        ["20:00", "v2", null, null],
+        ["20:01", "v1", null, null],
       ]);
     }
   });
@@ -143,21 +207,44 @@ describe("predictions", () => {
     const answer = {
       predictions: [
         { name: "other", view: "another", models: [model], partitions: [] },
-        { name: "p", view: "v", models: [model], partitions: [{ drift: [], refused: null }, { drift: ["2024-05-06T19"], refused: "its features have changed" }] },
+        {
+          name: "p",
+          view: "v",
+          models: [model],
+          partitions: [
+            { drift: [], refused: null },
+            { drift: ["2024-05-06T19"], refused: "its features have changed" },
+          ],
+        },
       ],
     };
     expect(learnersOf(answer, "v")).toEqual([
-      { name: "p", models: [{ version: "v1", mae: 1, rmse: 2, r2: null, evaluated: 9 }], hasDrift: true, refused: "its features have changed" },
+      {
+        name: "p",
+        models: [{ version: "v1", mae: 1, rmse: 2, r2: null, evaluated: 9 }],
+        hasDrift: true,
+        refused: "its features have changed",
+      },
     ]);
-    for (const nothing of [null, [], {}, { predictions: [{}] }, { predictions: 3 }]) expect(learnersOf(nothing, "v")).toEqual([]);
+    for (const nothing of [null, [], {}, { predictions: [{}] }, { predictions: 3 }])
+      expect(learnersOf(nothing, "v")).toEqual([]);
   });
 });
 
 describe("messages", () => {
   it("are shown once each, the live ones first", () => {
     const live = [{ id: "3" }, { id: "2" }];
-    expect(newest(live, [{ id: "2" }, { id: "1" }, { text: "no id" }]).map((message) => message.id)).toEqual(["3", "2", "1"]);
-    expect(newest(Array.from({ length: 99 }, (_, n) => ({ id: `${n}` })), []).length).toBe(60);
+    expect(newest(live, [{ id: "2" }, { id: "1" }, { text: "no id" }]).map((message) => message.id)).toEqual([
+      "3",
+      "2",
+      "1",
+    ]);
+    expect(
+      newest(
+        Array.from({ length: 99 }, (_, n) => ({ id: `${n}` })),
+        [],
+      ).length,
+    ).toBe(60);
   });
 });
 
@@ -179,13 +266,40 @@ describe("the tideline", () => {
     const info = { pane: "1m" };
     const views = new Map(["a", "b", "c", "d"].map((name) => [name, info]));
     const piers = piersOf(status as never, views as never);
-    expect(piers.map((pier) => [pier.view, pier.aheadMs, pier.above > 0])).toEqual([["a", 300_000, true], ["b", null, true], ["c", 0, false], ["d", null, false]]);
+    expect(piers.map((pier) => [pier.view, pier.aheadMs, pier.above > 0])).toEqual([
+      ["a", 300_000, true],
+      ["b", null, true],
+      ["c", 0, false],
+      ["d", null, false],
+    ]);
   });
 });
 
 describe("charts over time", () => {
-  const palette: Palette = { ink: "#000", quiet: "#000", line: "#000", panel: "#000", batch: "#000", speed: "#000", positive: "#000", neutral: "#000", negative: "#000", series: [], emotions: {} };
-  const series = [{ name: "n", kind: "line" as const, colour: "#000", points: [[0, 1], [100, 2]] as [number, number][] }];
+  const palette: Palette = {
+    ink: "#000",
+    quiet: "#000",
+    line: "#000",
+    panel: "#000",
+    batch: "#000",
+    speed: "#000",
+    positive: "#000",
+    neutral: "#000",
+    negative: "#000",
+    series: [],
+    emotions: {},
+  };
+  const series = [
+    {
+      name: "n",
+      kind: "line" as const,
+      colour: "#000",
+      points: [
+        [0, 1],
+        [100, 2],
+      ] as [number, number][],
+    },
+  ];
   const lineOf = (tideline: number | null): unknown => {
     const option = timeOption(palette, { series, axes: [{ name: "n" }], tideline });
     return (option.series as { markLine?: { data: unknown } }[])[0]?.markLine?.data;

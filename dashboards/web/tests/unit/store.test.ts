@@ -17,14 +17,19 @@ function metrics(start: string, rows: Record<string, number>, initial = false): 
   return { event: "metrics", initial, views: { v: view } };
 }
 
-const counts = (store: LiveStore): unknown[] => [...store.view("v").rows.values()].map((row) => [row.key.symbol, row.n]);
+const counts = (store: LiveStore): unknown[] =>
+  [...store.view("v").rows.values()].map((row) => [row.key.symbol, row.n]);
 
 describe("the store", () => {
   it("puts changed rows beside those that stay", () => {
     const store = new LiveStore();
     store.apply(metrics(START, { A: 1, B: 2 }, true));
     store.apply(metrics(START, { B: 3, C: 1 }));
-    expect(counts(store)).toEqual([["A", 1], ["B", 3], ["C", 1]]);
+    expect(counts(store)).toEqual([
+      ["A", 1],
+      ["B", 3],
+      ["C", 1],
+    ]);
   });
 
   it("begins a new window empty, and one that was sent anew too", () => {
@@ -82,12 +87,26 @@ describe("the store", () => {
 
 describe("alerts", () => {
   const alert = (id: string, name = "crash"): AlertRecord => ({
-    id, alert: name, view: "v", on: "closed", key: {}, window_start: "", window_end: "", columns: {}, previous: null, fired_at: "",
+    id,
+    alert: name,
+    view: "v",
+    on: "closed",
+    key: {},
+    window_start: "",
+    window_end: "",
+    columns: {},
+    previous: null,
+    fired_at: "",
   });
 
   it("are listed once each, by name, the newest first, and not without end", () => {
     const log = new AlertLog();
-    expect([log.add(alert("1")), log.add(alert("2", "churn")), log.add(alert("1")), log.add(alert("3"))]).toEqual([true, true, false, true]);
+    expect([log.add(alert("1")), log.add(alert("2", "churn")), log.add(alert("1")), log.add(alert("3"))]).toEqual([
+      true,
+      true,
+      false,
+      true,
+    ]);
     expect(log.of("crash").map((each) => each.id)).toEqual(["3", "1"]);
     expect(log.version).toBe(3);
     // Those that the server remembers go where they belong.

@@ -50,7 +50,13 @@ export function Cities(): JSX.Element {
         <h2 id={title}>Where they are</h2>
         <span class="note">circles by messages, colours by sentiment</span>
         <span class="actions">
-          <button type="button" class="quiet" aria-pressed={asTable} aria-label="Where they are as a table" onClick={() => setAsTable(!asTable)}>
+          <button
+            type="button"
+            class="quiet"
+            aria-pressed={asTable}
+            aria-label="Where they are as a table"
+            onClick={() => setAsTable(!asTable)}
+          >
             {asTable ? "Map" : "Table"}
           </button>
         </span>
@@ -95,9 +101,16 @@ function WorldMap({ cities }: { cities: City[] }): JSX.Element {
     const [x, y] = WORLD.place(...place);
     return [{ ...city, x, y, radius: 4 + Math.sqrt(city.messages / most) * (RADIUS - 4) }];
   });
-  const summary = shown.slice(0, 5).map((city) => `${city.name} ${number(city.messages)} messages, sentiment ${signed(city.sentiment)}`);
+  const summary = shown
+    .slice(0, 5)
+    .map((city) => `${city.name} ${number(city.messages)} messages, sentiment ${signed(city.sentiment)}`);
   return (
-    <svg class="map" viewBox={`0 0 ${WORLD.width} ${WORLD.height.toFixed(0)}`} role="img" aria-label={`Cities on a map. The largest: ${summary.join("; ")}.`}>
+    <svg
+      class="map"
+      viewBox={`0 0 ${WORLD.width} ${WORLD.height.toFixed(0)}`}
+      role="img"
+      aria-label={`Cities on a map. The largest: ${summary.join("; ")}.`}
+    >
       <path class="land" d={LAND} />
       {shown.map((city) => (
         <circle

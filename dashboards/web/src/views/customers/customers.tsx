@@ -39,7 +39,11 @@ export function Customers(): JSX.Element {
           />
           <Facts>
             <Fact name="Messages" value={number(messages)} />
-            <Fact name="Likely to leave" value={number(numberOf(all, "high_churn"))} note={`risk ${number(numberOf(all, "avg_churn_risk"), 2)}`} />
+            <Fact
+              name="Likely to leave"
+              value={number(numberOf(all, "high_churn"))}
+              note={`risk ${number(numberOf(all, "avg_churn_risk"), 2)}`}
+            />
             <Fact name="Toxicity" value={percent(numberOf(all, "avg_toxicity"), 1)} />
           </Facts>
         </Panel>
@@ -90,7 +94,11 @@ function Emotions({ row }: { row: Row | undefined }): JSX.Element {
         barOption(palette, {
           categories: EMOTIONS.map(label),
           series: [
-            { name: "messages", values: EMOTIONS.map((name) => counts[name] ?? 0), colours: EMOTIONS.map((name) => palette.emotions[name] ?? palette.quiet) },
+            {
+              name: "messages",
+              values: EMOTIONS.map((name) => counts[name] ?? 0),
+              colours: EMOTIONS.map((name) => palette.emotions[name] ?? palette.quiet),
+            },
           ],
         })
       }
@@ -178,13 +186,28 @@ function Channels(): JSX.Element {
               { name: "Toxicity", numeric: true },
             ]}
             rows={rows.map((row) => {
-              const [negative, neutral, positive] = [numberOf(row, "negative") ?? 0, numberOf(row, "neutral") ?? 0, numberOf(row, "positive") ?? 0];
+              const [negative, neutral, positive] = [
+                numberOf(row, "negative") ?? 0,
+                numberOf(row, "neutral") ?? 0,
+                numberOf(row, "positive") ?? 0,
+              ];
               return {
                 id: keyOf(row, "channel"),
                 cells: [
                   { show: label(keyOf(row, "channel")), by: keyOf(row, "channel") },
-                  { show: <ShareMark share={(numberOf(row, "messages") ?? 0) / (most || 1)} text={number(numberOf(row, "messages"))} />, by: numberOf(row, "messages") },
-                  { show: <SentimentMark value={numberOf(row, "avg_sentiment")} />, by: numberOf(row, "avg_sentiment") },
+                  {
+                    show: (
+                      <ShareMark
+                        share={(numberOf(row, "messages") ?? 0) / (most || 1)}
+                        text={number(numberOf(row, "messages"))}
+                      />
+                    ),
+                    by: numberOf(row, "messages"),
+                  },
+                  {
+                    show: <SentimentMark value={numberOf(row, "avg_sentiment")} />,
+                    by: numberOf(row, "avg_sentiment"),
+                  },
                   {
                     show: (
                       <PartsMark

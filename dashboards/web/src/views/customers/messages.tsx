@@ -26,7 +26,14 @@ export function Messages(): JSX.Element {
   const live = useMessages(OUTPUT);
   const skipped = useHub((hub) => hub.store.skipped);
   const kept = useKept();
-  const messages = useMemo(() => newest(live.map((message) => message.record), kept), [live, kept]);
+  const messages = useMemo(
+    () =>
+      newest(
+        live.map((message) => message.record),
+        kept,
+      ),
+    [live, kept],
+  );
   return (
     <Panel title="Newest messages" note={skipped > 0 ? `${number(skipped)} more came than are shown` : undefined}>
       {messages.length === 0 ? (
@@ -45,7 +52,9 @@ export function Messages(): JSX.Element {
                     label(textOf(message, "channel")),
                     textOf(message, "city"),
                     textOf(message, "emotion"),
-                    (numberOf(message, "churn_risk") ?? 0) >= 0.7 ? `churn risk ${number(numberOf(message, "churn_risk"), 2)}` : "",
+                    (numberOf(message, "churn_risk") ?? 0) >= 0.7
+                      ? `churn risk ${number(numberOf(message, "churn_risk"), 2)}`
+                      : "",
                   ]
                     .filter((part) => part !== "" && part !== "–")
                     .join(" · ")}
@@ -89,7 +98,9 @@ function useKept(): Message[] {
       .filter((product) => product !== "")
       .slice(0, PRODUCTS);
     const ask = products.map((product) =>
-      request<LookupAnswer>(withQuery(`/v1/lookups/${LOOKUP}`, { key: product, limit: EACH }), { signal: ended.signal }).then(
+      request<LookupAnswer>(withQuery(`/v1/lookups/${LOOKUP}`, { key: product, limit: EACH }), {
+        signal: ended.signal,
+      }).then(
         (answer) => answer.rows,
         (): Message[] => [],
       ),

@@ -18,7 +18,8 @@ export function Mood(): JSX.Element {
     spanMs: 2 * 3_600_000,
   });
   const points = history.points(keyText(KEY));
-  const of = (column: (typeof COLUMNS)[number]) => points.map((point) => [point.at, point.values[column] ?? null] as const);
+  const of = (column: (typeof COLUMNS)[number]) =>
+    points.map((point) => [point.at, point.values[column] ?? null] as const);
   return (
     <Chart
       title="Trend"
@@ -33,15 +34,32 @@ export function Mood(): JSX.Element {
           axes: [{ name: "sentiment", scale: true, digits: 2 }, { name: "messages" }],
           series: [
             { name: "messages", kind: "bar", colour: palette.line, points: of("messages"), axis: 1 },
-            { name: "average sentiment", kind: "line", colour: palette.series[0] ?? palette.batch, points: of("avg_sentiment"), axis: 0, digits: 3 },
+            {
+              name: "average sentiment",
+              kind: "line",
+              colour: palette.series[0] ?? palette.batch,
+              points: of("avg_sentiment"),
+              axis: 0,
+              digits: 3,
+            },
           ],
         })
       }
       table={() => ({
-        columns: [{ name: "Window" }, { name: "Sentiment", numeric: true }, { name: "Messages", numeric: true }, { name: "Likely to leave", numeric: true }],
+        columns: [
+          { name: "Window" },
+          { name: "Sentiment", numeric: true },
+          { name: "Messages", numeric: true },
+          { name: "Likely to leave", numeric: true },
+        ],
         rows: [...points].reverse().map((point) => ({
           id: `${point.at}`,
-          cells: [moment(point.at), signed(point.values.avg_sentiment, 3), number(point.values.messages), number(point.values.high_churn)],
+          cells: [
+            moment(point.at),
+            signed(point.values.avg_sentiment, 3),
+            number(point.values.messages),
+            number(point.values.high_churn),
+          ],
         })),
       })}
     />

@@ -63,7 +63,9 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
                 kind: "dashed" as const,
                 colour: at === 0 ? palette.speed : (palette.series[2 + at] ?? palette.speed),
                 digits: 1,
-                points: predictions.filter((each) => each.model === model && each.at >= from).map((each) => [each.at, each.predicted] as const),
+                points: predictions
+                  .filter((each) => each.model === model && each.at >= from)
+                  .map((each) => [each.at, each.predicted] as const),
               })),
             ],
           })
@@ -73,7 +75,12 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
           const times = [...new Set([...points.map((point) => point.at), ...predicted.keys()])].sort((a, b) => b - a);
           const scores = new Map(points.map((point) => [point.at, point.values.trend_score ?? null]));
           return {
-            columns: [{ name: "Window" }, { name: "Score", numeric: true }, { name: "Predicted", numeric: true }, { name: "Error", numeric: true }],
+            columns: [
+              { name: "Window" },
+              { name: "Score", numeric: true },
+              { name: "Predicted", numeric: true },
+              { name: "Error", numeric: true },
+            ],
             rows: times.map((at) => ({
               id: `${at}`,
               cells: [
@@ -92,13 +99,24 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
 }
 
 /** How good the predictions are: of each version over all movies, and of this movie. */
-function Models({ predictions, view, lookup }: { predictions: Prediction[]; view: string; lookup: boolean }): JSX.Element {
+function Models({
+  predictions,
+  view,
+  lookup,
+}: {
+  predictions: Prediction[];
+  view: string;
+  lookup: boolean;
+}): JSX.Element {
   const live = useHub((hub) => hub.state.kind);
   const { data, failed } = useFetched<Json>(!lookup || live === "down" ? null : "/v1/predictions", { everyMs: 15_000 });
   const learners: Learner[] = useMemo(() => learnersOf(data, view), [data, view]);
   const quality = useView("prediction_quality");
   const hour = useMemo(
-    () => new Map([...quality.rows.values()].map((row) => [keyOf(row, "model_version"), numberOf(row, "mean_absolute_error")])),
+    () =>
+      new Map(
+        [...quality.rows.values()].map((row) => [keyOf(row, "model_version"), numberOf(row, "mean_absolute_error")]),
+      ),
     [quality],
   );
   const settled = predictions.filter((each) => each.error !== null);
@@ -107,7 +125,11 @@ function Models({ predictions, view, lookup }: { predictions: Prediction[]; view
   return (
     <Panel
       title="Prediction against actual"
-      note={drift ? <a href={`/v1/predictions/${encodeURIComponent(drift.name)}/drift?format=html`}>drift report</a> : undefined}
+      note={
+        drift ? (
+          <a href={`/v1/predictions/${encodeURIComponent(drift.name)}/drift?format=html`}>drift report</a>
+        ) : undefined
+      }
     >
       {!lookup ? (
         <p class="nothing">This server makes no predictions: its definition has none.</p>
@@ -133,9 +155,20 @@ function Models({ predictions, view, lookup }: { predictions: Prediction[]; view
               )),
             )}
           </Facts>
-          {learners.map((learner) => learner.refused !== null && <p key={learner.name} class="note warning">{learner.refused}</p>)}
+          {learners.map(
+            (learner) =>
+              learner.refused !== null && (
+                <p key={learner.name} class="note warning">
+                  {learner.refused}
+                </p>
+              ),
+          )}
           {learners.length === 0 && failed !== null && failed.status !== 404 && <p class="note">{failed.message}</p>}
-          {settled.length === 0 ? <p class="nothing">No prediction for this movie has been settled yet.</p> : <Recent settled={settled} />}
+          {settled.length === 0 ? (
+            <p class="nothing">No prediction for this movie has been settled yet.</p>
+          ) : (
+            <Recent settled={settled} />
+          )}
         </>
       )}
     </Panel>
@@ -156,9 +189,15 @@ function Recent({ settled }: { settled: Prediction[] }): JSX.Element {
         <thead>
           <tr>
             <th scope="col">Window</th>
-            <th scope="col" class="numeric">Actual</th>
-            <th scope="col" class="numeric">Predicted</th>
-            <th scope="col" class="numeric">Error</th>
+            <th scope="col" class="numeric">
+              Actual
+            </th>
+            <th scope="col" class="numeric">
+              Predicted
+            </th>
+            <th scope="col" class="numeric">
+              Error
+            </th>
             <th scope="col">Model</th>
           </tr>
         </thead>

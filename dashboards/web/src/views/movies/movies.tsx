@@ -44,7 +44,10 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
       },
       cells: [
         { show: title, by: title },
-        { show: <ShareMark share={most > 0 && score !== null ? score / most : 0} text={number(score, 1)} />, by: score },
+        {
+          show: <ShareMark share={most > 0 && score !== null ? score / most : 0} text={number(score, 1)} />,
+          by: score,
+        },
         { show: <DirectionMark direction={direction} />, by: gone },
         { show: number(numberOf(row, "mentions_count")), by: numberOf(row, "mentions_count") },
         { show: <SentimentMark value={numberOf(row, "avg_sentiment")} />, by: numberOf(row, "avg_sentiment") },

@@ -25,7 +25,11 @@ export function AgreementPanel({ last }: { last: Agreement | null }): JSX.Elemen
       .then(
         (agreement) => {
           setAsked(agreement);
-          setSaid(agreement.unexplained === 0 ? "Both layers agree." : `${agreement.unexplained} differences have no explanation.`);
+          setSaid(
+            agreement.unexplained === 0
+              ? "Both layers agree."
+              : `${agreement.unexplained} differences have no explanation.`,
+          );
         },
         (error: unknown) => setSaid(messageOf(error)),
       )
@@ -50,7 +54,9 @@ export function AgreementPanel({ last }: { last: Agreement | null }): JSX.Elemen
       ) : (
         <>
           <p class={shown.unexplained === 0 ? "verdict positive" : "verdict negative"}>
-            {shown.unexplained === 0 ? "Every difference is explained." : `${number(shown.unexplained)} panes differ, and nothing explains it.`}
+            {shown.unexplained === 0
+              ? "Every difference is explained."
+              : `${number(shown.unexplained)} panes differ, and nothing explains it.`}
           </p>
           <Scroll label="Agreement, view by view" height={230}>
             <DataTable

@@ -80,7 +80,11 @@ function PaintPanel(): JSX.Element {
         <Facts>
           <Fact name="Median" value={`${number(summary.medianMs, 1)} ms`} />
           <Fact name="95 of 100 below" value={`${number(summary.p95Ms, 1)} ms`} />
-          <Fact name="Longest" value={`${number(summary.mostMs, 1)} ms`} note={`of the last ${Math.min(summary.count, 512)}`} />
+          <Fact
+            name="Longest"
+            value={`${number(summary.mostMs, 1)} ms`}
+            note={`of the last ${Math.min(summary.count, 512)}`}
+          />
           <Fact name="Updates" value={count(summary.count)} />
         </Facts>
       )}
@@ -93,7 +97,11 @@ function ReadinessPanel(): JSX.Element {
   return (
     <Panel title="Readiness" note={data ? (data.ready ? "ready" : "not ready") : undefined}>
       {data === null ? (
-        failed ? <Failed failed={failed} retry={retry} /> : <Nothing>Asking…</Nothing>
+        failed ? (
+          <Failed failed={failed} retry={retry} />
+        ) : (
+          <Nothing>Asking…</Nothing>
+        )
       ) : (
         <Scroll label="Readiness" height={230}>
           <DataTable
@@ -103,7 +111,13 @@ function ReadinessPanel(): JSX.Element {
               id: check.name,
               cells: [
                 check.name,
-                { show: <span class={check.ok ? "positive" : check.needed ? "negative" : "warning"}>{check.ok ? "works" : (check.detail ?? "does not work")}</span> },
+                {
+                  show: (
+                    <span class={check.ok ? "positive" : check.needed ? "negative" : "warning"}>
+                      {check.ok ? "works" : (check.detail ?? "does not work")}
+                    </span>
+                  ),
+                },
                 check.since === null ? "" : moment(check.since),
               ],
             }))}

@@ -63,7 +63,11 @@ export function Runs(): JSX.Element {
       {none ? (
         <Nothing>This process runs no batch layer: open the page of the one that does.</Nothing>
       ) : data === null ? (
-        failed ? <Failed failed={failed} retry={retry} /> : <Nothing>Asking…</Nothing>
+        failed ? (
+          <Failed failed={failed} retry={retry} />
+        ) : (
+          <Nothing>Asking…</Nothing>
+        )
       ) : runs.length === 0 ? (
         <Nothing>No run since the process started.</Nothing>
       ) : (
@@ -75,7 +79,15 @@ export function Runs(): JSX.Element {
               id: run.id,
               cells: [
                 { show: <span title={run.id}>{moment(run.started_at)}</span> },
-                { show: <span class={run.state === "failed" ? "negative" : run.state === "succeeded" ? "positive" : "speed"}>{run.state}</span> },
+                {
+                  show: (
+                    <span
+                      class={run.state === "failed" ? "negative" : run.state === "succeeded" ? "positive" : "speed"}
+                    >
+                      {run.state}
+                    </span>
+                  ),
+                },
                 run.finished_at === null ? "" : span(Date.parse(run.finished_at) - Date.parse(run.started_at)),
                 outcome(run),
               ],

@@ -38,7 +38,10 @@ export function Sources({ shards, known }: { shards: ShardStatus[] | null; known
                   { show: number(shard.lag), by: shard.lag },
                   { show: number(shard.late), by: shard.late },
                   { show: number(shard.duplicates), by: shard.duplicates },
-                  { show: <span class={shard.rejected > 0 ? "warning" : ""}>{number(shard.rejected)}</span>, by: shard.rejected },
+                  {
+                    show: <span class={shard.rejected > 0 ? "warning" : ""}>{number(shard.rejected)}</span>,
+                    by: shard.rejected,
+                  },
                 ],
               }))}
             />

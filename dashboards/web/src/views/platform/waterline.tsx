@@ -15,7 +15,9 @@ export function Waterline({ status, views }: { status: Status; views: ReadonlyMa
     <section class="panel tide" aria-labelledby="tide-title">
       <header class="panel-head">
         <h2 id="tide-title">The tideline</h2>
-        <span class="note">how much of event time each view has only from speed; the height grows with its logarithm</span>
+        <span class="note">
+          how much of event time each view has only from speed; the height grows with its logarithm
+        </span>
       </header>
       <div class="scroll-x" tabIndex={0} role="region" aria-label="The tideline, view by view">
         <div class="sea">

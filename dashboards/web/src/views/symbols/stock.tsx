@@ -16,7 +16,8 @@ export function Stock({ symbol, view }: { symbol: string; view: string }): JSX.E
   const key = useMemo(() => ({ symbol }), [symbol]);
   const { history, version, tideline, loaded, failed } = useHistory({ view, key, columns: COLUMNS, spanMs });
   const points = history.points(keyText(key));
-  const of = (column: (typeof COLUMNS)[number]) => points.map((point) => [point.at, point.values[column] ?? null] as const);
+  const of = (column: (typeof COLUMNS)[number]) =>
+    points.map((point) => [point.at, point.values[column] ?? null] as const);
   const last = points.at(-1);
   const empty = points.length > 0 ? null : (failed ?? (loaded ? "No window in this time." : "Loading…"));
   return (
@@ -31,10 +32,27 @@ export function Stock({ symbol, view }: { symbol: string; view: string }): JSX.E
         option={(palette) =>
           timeOption(palette, {
             tideline,
-            axes: [{ name: "sentiment", min: -1, max: 1, digits: 1 }, { name: "price", scale: true, digits: 1 }],
+            axes: [
+              { name: "sentiment", min: -1, max: 1, digits: 1 },
+              { name: "price", scale: true, digits: 1 },
+            ],
             series: [
-              { name: "sentiment", kind: "area", colour: palette.series[0] ?? palette.batch, points: of("sentiment"), axis: 0, digits: 2 },
-              { name: "price", kind: "line", colour: palette.series[1] ?? palette.speed, points: of("close"), axis: 1, digits: 2 },
+              {
+                name: "sentiment",
+                kind: "area",
+                colour: palette.series[0] ?? palette.batch,
+                points: of("sentiment"),
+                axis: 0,
+                digits: 2,
+              },
+              {
+                name: "price",
+                kind: "line",
+                colour: palette.series[1] ?? palette.speed,
+                points: of("close"),
+                axis: 1,
+                digits: 2,
+              },
             ],
           })
         }
@@ -68,7 +86,13 @@ export function Stock({ symbol, view }: { symbol: string; view: string }): JSX.E
           timeOption(palette, {
             axes: [{ name: "mentions" }, { name: "volume" }],
             series: [
-              { name: "mentions", kind: "bar", colour: palette.series[0] ?? palette.batch, points: of("mentions"), axis: 0 },
+              {
+                name: "mentions",
+                kind: "bar",
+                colour: palette.series[0] ?? palette.batch,
+                points: of("mentions"),
+                axis: 0,
+              },
               { name: "volume", kind: "line", colour: palette.neutral, points: of("volume"), axis: 1 },
             ],
           })

@@ -34,7 +34,8 @@ export function Batch(): JSX.Element {
 export function Hours({ height = 270 }: { height?: number }): JSX.Element {
   const report = useReport("batch_hourly_stats", 2_000);
   const rows = report.data?.rows ?? [];
-  const points = (column: string) => rows.map((row) => [Date.parse(textOf(row, "hour")), numberOf(row, column)] as const);
+  const points = (column: string) =>
+    rows.map((row) => [Date.parse(textOf(row, "hour")), numberOf(row, column)] as const);
   return (
     <Chart
       title="Events and active users by the hour"
@@ -47,8 +48,20 @@ export function Hours({ height = 270 }: { height?: number }): JSX.Element {
         timeOption(palette, {
           axes: [{ name: "events" }, { name: "users" }],
           series: [
-            { name: "events", kind: "bar", colour: palette.series[0] ?? palette.batch, points: points("events"), axis: 0 },
-            { name: "active users", kind: "line", colour: palette.series[1] ?? palette.speed, points: points("active_users"), axis: 1 },
+            {
+              name: "events",
+              kind: "bar",
+              colour: palette.series[0] ?? palette.batch,
+              points: points("events"),
+              axis: 0,
+            },
+            {
+              name: "active users",
+              kind: "line",
+              colour: palette.series[1] ?? palette.speed,
+              points: points("active_users"),
+              axis: 1,
+            },
           ],
         })
       }
@@ -80,16 +93,34 @@ export function Popular({ height = 270, shown = MOVIES }: { height?: number; sho
           legend: true,
           categories: rows.map((row) => textOf(row, "movie_id")),
           series: [
-            { name: "views", values: rows.map((row) => numberOf(row, "views")), colours: palette.series[0] ?? palette.batch },
-            { name: "viewers", values: rows.map((row) => numberOf(row, "viewers")), colours: palette.series[1] ?? palette.speed },
+            {
+              name: "views",
+              values: rows.map((row) => numberOf(row, "views")),
+              colours: palette.series[0] ?? palette.batch,
+            },
+            {
+              name: "viewers",
+              values: rows.map((row) => numberOf(row, "viewers")),
+              colours: palette.series[1] ?? palette.speed,
+            },
           ],
         })
       }
       table={() => ({
-        columns: [{ name: "Rank", numeric: true }, { name: "Movie" }, { name: "Views", numeric: true }, { name: "Viewers", numeric: true }],
+        columns: [
+          { name: "Rank", numeric: true },
+          { name: "Movie" },
+          { name: "Views", numeric: true },
+          { name: "Viewers", numeric: true },
+        ],
         rows: rows.map((row) => ({
           id: textOf(row, "movie_id"),
-          cells: [number(numberOf(row, "rank")), textOf(row, "movie_id"), number(numberOf(row, "views")), number(numberOf(row, "viewers"))],
+          cells: [
+            number(numberOf(row, "rank")),
+            textOf(row, "movie_id"),
+            number(numberOf(row, "views")),
+            number(numberOf(row, "viewers")),
+          ],
         })),
       })}
     />
@@ -98,7 +129,9 @@ export function Popular({ height = 270, shown = MOVIES }: { height?: number; sho
 
 function RatingStats(): JSX.Element {
   const report = useReport("batch_ratings_stats", 1_000);
-  const all = [...(report.data?.rows ?? [])].sort((a, b) => (numberOf(b, "ratings") ?? 0) - (numberOf(a, "ratings") ?? 0));
+  const all = [...(report.data?.rows ?? [])].sort(
+    (a, b) => (numberOf(b, "ratings") ?? 0) - (numberOf(a, "ratings") ?? 0),
+  );
   const rows = all.slice(0, MOVIES);
   return (
     <Chart
@@ -116,7 +149,9 @@ function RatingStats(): JSX.Element {
             name: `${at + 1} ★`,
             stack: "stars",
             values: rows.map((row) => numberOf(row, column)),
-            colours: [palette.negative, palette.series[5], palette.neutral, palette.series[0], palette.positive][at] ?? palette.quiet,
+            colours:
+              [palette.negative, palette.series[5], palette.neutral, palette.series[0], palette.positive][at] ??
+              palette.quiet,
           })),
         })
       }
@@ -157,7 +192,11 @@ function Users(): JSX.Element {
     </>
   );
   return (
-    <Panel title="Users" note={rows.length > 0 ? `${page * USERS_PER_PAGE + 1} to ${page * USERS_PER_PAGE + rows.length}` : undefined} actions={actions}>
+    <Panel
+      title="Users"
+      note={rows.length > 0 ? `${page * USERS_PER_PAGE + 1} to ${page * USERS_PER_PAGE + rows.length}` : undefined}
+      actions={actions}
+    >
       {state !== null ? (
         <Nothing>{state}</Nothing>
       ) : (

@@ -15,12 +15,18 @@ export function Overview(): JSX.Element {
   const events = useView("stream_event_distribution");
   const movies = useView("stream_movie_views");
   const ratings = useView("stream_ratings");
-  const now = useMemo(() => [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0), [events]);
+  const now = useMemo(
+    () => [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0),
+    [events],
+  );
   const first = useMemo(() => sortedRows(movies, (row) => numberOf(row, "views"))[0], [movies]);
   const rated = useMemo(() => {
     const rows = [...ratings.rows.values()];
     const sum = rows.reduce((total, row) => total + (numberOf(row, "ratings") ?? 0), 0);
-    const stars = rows.reduce((total, row) => total + (numberOf(row, "ratings") ?? 0) * (numberOf(row, "avg_rating") ?? 0), 0);
+    const stars = rows.reduce(
+      (total, row) => total + (numberOf(row, "ratings") ?? 0) * (numberOf(row, "avg_rating") ?? 0),
+      0,
+    );
     return { sum, average: sum > 0 ? stars / sum : null };
   }, [ratings]);
   const hours = useReport("batch_hourly_stats", 2_000).data;
@@ -30,9 +36,24 @@ export function Overview(): JSX.Element {
     <>
       <Facts>
         <Fact name="Events, this window" value={number(now)} tone="speed" />
-        <Fact name="Most viewed now" value={first ? keyOf(first, "movie_id") : "–"} note={first ? `${number(numberOf(first, "views"))} views` : undefined} tone="speed" />
-        <Fact name="Average rating now" value={number(rated.average, 2)} note={`${number(rated.sum)} ratings`} tone="speed" />
-        <Fact name="Events in batch" value={count(total)} note={hours ? `version ${hours.provenance.manifest.version}` : "not published yet"} tone="batch" />
+        <Fact
+          name="Most viewed now"
+          value={first ? keyOf(first, "movie_id") : "–"}
+          note={first ? `${number(numberOf(first, "views"))} views` : undefined}
+          tone="speed"
+        />
+        <Fact
+          name="Average rating now"
+          value={number(rated.average, 2)}
+          note={`${number(rated.sum)} ratings`}
+          tone="speed"
+        />
+        <Fact
+          name="Events in batch"
+          value={count(total)}
+          note={hours ? `version ${hours.provenance.manifest.version}` : "not published yet"}
+          tone="batch"
+        />
         <Fact
           name="Active users, newest hour"
           value={number(numberOf(last, "active_users"))}
@@ -42,7 +63,14 @@ export function Overview(): JSX.Element {
       </Facts>
       <div class="grid wide-left">
         <Events height={230} />
-        <Ranking title="Views per movie" view="stream_movie_views" name="movie_id" head="Movie" column="views" height={232} />
+        <Ranking
+          title="Views per movie"
+          view="stream_movie_views"
+          name="movie_id"
+          head="Movie"
+          column="views"
+          height={232}
+        />
       </div>
       <div class="grid wide-left">
         <Hours height={230} />

@@ -30,8 +30,14 @@ export function RealTime(): JSX.Element {
 
 export function Distribution({ height = 250 }: { height?: number }): JSX.Element {
   const view = useView("stream_event_distribution");
-  const counts = useMemo(() => new Map([...view.rows.values()].map((row) => [keyOf(row, "event_type"), numberOf(row, "events") ?? 0])), [view]);
-  const types = [...EVENT_TYPES, ...[...counts.keys()].filter((type) => !(EVENT_TYPES as readonly string[]).includes(type))];
+  const counts = useMemo(
+    () => new Map([...view.rows.values()].map((row) => [keyOf(row, "event_type"), numberOf(row, "events") ?? 0])),
+    [view],
+  );
+  const types = [
+    ...EVENT_TYPES,
+    ...[...counts.keys()].filter((type) => !(EVENT_TYPES as readonly string[]).includes(type)),
+  ];
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
   return (
     <Chart
@@ -84,7 +90,10 @@ export function Ranking({ title, view: name, name: keyName, head, column, height
               const value = numberOf(row, column);
               return {
                 id: keyOf(row, keyName),
-                cells: [keyOf(row, keyName), { show: <ShareMark share={(value ?? 0) / (most || 1)} text={number(value)} />, by: value }],
+                cells: [
+                  keyOf(row, keyName),
+                  { show: <ShareMark share={(value ?? 0) / (most || 1)} text={number(value)} />, by: value },
+                ],
               };
             })}
           />

@@ -8,7 +8,9 @@ import { useFetched, type Fetched } from "../../ui/hooks";
 const EVERY_MS = 15_000;
 
 export function useReport(name: string, limit: number, offset = 0): Fetched<ReportAnswer> {
-  return useFetched<ReportAnswer>(withQuery(`/v1/reports/${name}`, { limit, ...(offset > 0 ? { offset } : {}) }), { everyMs: EVERY_MS });
+  return useFetched<ReportAnswer>(withQuery(`/v1/reports/${name}`, { limit, ...(offset > 0 ? { offset } : {}) }), {
+    everyMs: EVERY_MS,
+  });
 }
 
 /** What is said instead of a report; null when it has rows. */
