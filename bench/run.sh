@@ -17,4 +17,4 @@ trap 'rm -f "$messages"' EXIT
 echo "== batch: Bronze to Silver to Gold"
 cargo run --release --locked -p tideline-batch --example throughput
 echo "== predict: windows predicted and learnt from, and their state"
-cargo run --release --locked -p tideline-predict --example throughput
+cargo run --release --locked -p tideline-predict --example learning

@@ -2,7 +2,7 @@
 //! full buffers.
 //!
 //! ```sh
-//! cargo run --release -p tideline-predict --example throughput [WINDOWS] [KEYS]     # 1,000,000 and 10,000
+//! cargo run --release -p tideline-predict --example learning [WINDOWS] [KEYS]     # 1,000,000 and 10,000
 //! ```
 #![allow(clippy::print_stdout)]
 
