@@ -32,7 +32,8 @@ ZERO = thresholds((1, RED))
 class Panel:
     """Queries with what is needed to read their answer. `queries` are pairs of expression and legend."""
 
-    def __init__(self, title, description, unit, *queries, kind="timeseries", width=None, steps=None, instant=False, decimals=None):
+    def __init__(self, title, description, unit, *queries, kind="timeseries", width=None, steps=None, instant=False, decimals=None, minimum=0):
+        self.minimum = minimum
         self.title, self.description, self.unit, self.queries = title, description, unit, queries
         self.kind, self.steps, self.instant, self.decimals = kind, steps, instant, decimals
         self.width = width or {"stat": 4, "table": 12}.get(kind, 8)
@@ -53,7 +54,9 @@ class Panel:
         if self.steps:
             defaults["thresholds"] = self.steps
         if self.kind == "timeseries":
-            defaults |= {"min": 0, "custom": {"fillOpacity": 8, "showPoints": "never", "lineWidth": 1}}
+            if self.minimum is not None:
+                defaults["min"] = self.minimum
+            defaults |= {"custom": {"fillOpacity": 8, "showPoints": "never", "lineWidth": 1}}
             if self.steps:
                 defaults["custom"]["thresholdsStyle"] = {"mode": "dashed"}
             options = {
@@ -234,6 +237,9 @@ PLATFORM = dashboard(
                 Panel("Records of outputs", "Closed windows and rows that were appended to topics.", "cps", (rate("tideline_output_rows_total", "output"), "{{output}}")),
                 Panel("Alerts of the definitions", "Fired in the last hour.", "short", (increase("tideline_alerts_total", "alert"), "{{alert}}")),
                 Panel("Rows answered", "By view.", "cps", (rate("tideline_http_rows_total", "view"), "{{view}}")),
+                Panel("Live sockets", "Open, by process.", "short", ("tideline_live_sockets{i}", "{{instance}}")),
+                Panel("Predictions", "Made, by version.", "cps", (rate("ml_predictions_total", "prediction, model_version"), "{{prediction}} {{model_version}}")),
+                Panel("Errors of predictions", "Mean absolute error of all that were compared, by version.", "short", ("max by (prediction, model_version) (ml_mae{i})", "{{prediction}} {{model_version}}")),
             ],
         ),
         (
@@ -545,7 +551,8 @@ SERVING = dashboard(
                     "5xx, by route; without readiness, which is asked for its 503.",
                     "percentunit",
                     (
-                        'sum by (route) (rate(tideline_http_requests_total{i, status=~"5..", route!="/readyz"}[$__rate_interval]))'
+                        '(sum by (route) (rate(tideline_http_requests_total{i, status=~"5..", route!="/readyz"}[$__rate_interval]))'
+                        ' or 0 * sum by (route) (rate(tideline_http_requests_total{i, route!="/readyz"}[$__rate_interval])))'
                         ' / sum by (route) (rate(tideline_http_requests_total{i, route!="/readyz"}[$__rate_interval]))',
                         "{{route}}",
                     ),
@@ -572,6 +579,56 @@ SERVING = dashboard(
                 Panel("Memory", "Of a ranking, estimated, per process.", "bytes", ("tideline_serving_rankings_bytes{i}", "{{view}} {{instance}}")),
             ],
         ),
+        (
+            "Live",
+            [
+                Panel("Sockets", "Open, by process.", "short", ("tideline_live_sockets{i}", "{{instance}}")),
+                Panel("Frames", "Sent, by kind.", "cps", (rate("tideline_live_frames_total", "kind"), "{{kind}}")),
+                Panel("Bytes", "Sent in frames.", "Bps", ("sum(rate(tideline_live_bytes_total{i}[$__rate_interval]))", "bytes")),
+                Panel(
+                    "Not sent",
+                    "In the last hour: messages of which only the newest were sent, and alerts that a client was too slow for.",
+                    "short",
+                    (increase("tideline_live_skipped_messages_total", "output"), "messages of {{output}}"),
+                    ("sum(increase(tideline_live_missed_alerts_total{i}[1h]))", "alerts"),
+                ),
+            ],
+        ),
+    ],
+)
+
+VERSION = "{{prediction}} {{model_version}}"
+
+PREDICTION = dashboard(
+    "tideline-prediction",
+    "Tideline: prediction",
+    "Predictions of the next window, and how good they are.",
+    [
+        (
+            "How good",
+            [
+                Panel("Mean absolute error", "Of all predictions that were compared, by version.", "short", ("max by (prediction, model_version, partition) (ml_mae{i})", VERSION + " {{partition}}")),
+                Panel("Root of the mean squared error", "Of all predictions that were compared, by version.", "short", ("max by (prediction, model_version, partition) (ml_rmse{i})", VERSION + " {{partition}}")),
+                Panel(
+                    "R²",
+                    "1 is perfect, 0 is as good as the mean; very negative while little has been learnt.",
+                    "short",
+                    ("max by (prediction, model_version, partition) (ml_r2{i})", VERSION + " {{partition}}"),
+                    minimum=None,
+                ),
+                Panel("Share of features that have drifted", "The current hour against the one a day before; at half of them the data has drifted.", "percentunit", ("max by (prediction, partition) (ml_drift_share{i})", "{{prediction}} {{partition}}"), steps=thresholds((0.5, RED))),
+                Panel("Drift", "1 when the data has drifted.", "short", ("max by (prediction, partition) (ml_drift{i})", "{{prediction}} {{partition}}"), steps=ZERO),
+                Panel("Refused", "1 while nothing is predicted: what was saved does not fit the definition.", "short", ("max by (prediction, partition) (tideline_prediction_refused{i})", "{{prediction}} {{partition}}"), steps=ZERO),
+            ],
+        ),
+        (
+            "How much, how fast",
+            [
+                Panel("Predictions", "Made, by version.", "cps", (rate("ml_predictions_total", "prediction, model_version"), VERSION)),
+                Panel("Time to learn a window, p99", "All versions.", "s", (quantile(0.99, "ml_update_seconds", "prediction", window="1h"), "{{prediction}}")),
+                Panel("Time to predict, p99", "All versions.", "s", (quantile(0.99, "ml_prediction_seconds", "prediction", window="1h"), "{{prediction}}")),
+            ],
+        ),
     ],
 )
 
@@ -582,6 +639,7 @@ DASHBOARDS = {
     "closing.json": CLOSE,
     "batch.json": BATCH,
     "serving.json": SERVING,
+    "prediction.json": PREDICTION,
 }
 
 
