@@ -26,7 +26,7 @@ fn every_metric_is_documented_and_every_documented_metric_is_emitted() {
     for crate_folder in ["speed", "batch", "serving", "stores", "ingest", "."] {
         sources(&root().join(crate_folder).join("src"), &mut files);
     }
-    let emitted = Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"([a-z_]+)""#).expect("a pattern");
+    let emitted = Regex::new(r#"(?:counter|gauge|histogram)!\(\s*"([a-z_0-9]+)""#).expect("a pattern");
     let mut in_code = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
@@ -42,7 +42,7 @@ fn documented_metrics() -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join("docs/operations.md")).expect("readable");
     let (_, metrics) = text.split_once("\n## Metrics\n").expect("a section");
     let (table, _) = metrics.split_once("\n## ").expect("another section");
-    let documented = Regex::new(r"(?m)^\| `([a-z_]+)` \|").expect("a pattern");
+    let documented = Regex::new(r"(?m)^\| `([a-z_0-9]+)` \|").expect("a pattern");
     documented.captures_iter(table).map(|found| found[1].to_owned()).collect()
 }
 

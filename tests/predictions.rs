@@ -129,7 +129,8 @@ async fn told(log: &dyn Log, topic: &str) -> Told {
                 max_bytes: 16 << 20,
                 wait: Duration::from_millis(100),
             };
-            let records = log.read(&request).await.unwrap();
+            // A log that has died has nothing more to tell.
+            let Ok(records) = log.read(&request).await else { return all };
             let Some(last) = records.last() else { break };
             from = last.offset + 1;
             for record in records {
@@ -183,31 +184,41 @@ async fn quiet(world: &World, platform: &Platform) -> bool {
     true
 }
 
-/// Closes all that can close: until it is as `expected`, or nothing happens any more. `false` when the process has died before.
+/// Closes all that can close: until it is as `expected`, or nothing happens any more. `false` when the process dies meanwhile:
+/// nothing of it is waited for then, as what has died ends nothing in order.
 async fn live(world: &World, plan: &Plan, config: &Config, expected: Option<&(Told, Vec<PredictionStatus>)>) -> bool {
-    let Ok(platform) = Platform::start(Arc::new(plan.clone()), world.stores(), config).await else {
-        assert!(world.faults.is_crashed());
-        return false;
-    };
-    match expected {
-        None => {
-            let _ = quiet(world, &platform).await;
-        }
-        Some((records, doing)) => {
-            let begun = Instant::now();
-            while !world.faults.is_crashed()
-                && (told(world.log.as_ref(), TOPIC).await.len() < records.len() || statuses(world).await != *doing)
-            {
-                assert!(begun.elapsed() < PATIENCE, "{:?}", platform.close.status());
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    let work = async {
+        let platform = Platform::start(Arc::new(plan.clone()), world.stores(), config).await?;
+        match expected {
+            None => {
+                let _ = quiet(world, &platform).await;
+            }
+            Some((records, doing)) => {
+                let begun = Instant::now();
+                loop {
+                    let (told, doing_now) = (told(world.log.as_ref(), TOPIC).await.len(), statuses(world).await);
+                    if told >= records.len() && doing_now == *doing {
+                        break;
+                    }
+                    let (all, closing) = (records.len(), platform.close.status());
+                    assert!(begun.elapsed() < PATIENCE, "{told} of {all}; {closing:?}; {doing_now:?}, not {doing:?}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
+        platform.stop().await;
+        anyhow::Ok(())
+    };
+    let died = async {
+        while !world.faults.is_crashed() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = died => false,
+        done = work => done.map_err(|error| assert!(world.faults.is_crashed(), "{error:#}")).is_ok(),
     }
-    if world.faults.is_crashed() {
-        return false;
-    }
-    platform.stop().await;
-    !world.faults.is_crashed()
 }
 
 /// A world with all of the input, whose view tells changes in so many partitions.

@@ -32,7 +32,7 @@ ENGINE = ReplacingMergeTree(next)
 ORDER BY (stream, topic_partition)
 COMMENT 'how far the changes of views were taken in';
 
-CREATE TABLE IF NOT EXISTS `movie_trends_panes_09bc9f2ee98cbd70`
+CREATE TABLE IF NOT EXISTS `movie_trends_panes_940cb934f28866ba`
 (
     `movie_title` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -48,9 +48,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`movie_title`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view movie_trends 09bc9f2ee98cbd70';
+COMMENT 'tideline view movie_trends 940cb934f28866ba';
 
-CREATE TABLE IF NOT EXISTS `movie_trends_stream_09bc9f2ee98cbd70` (
+CREATE TABLE IF NOT EXISTS `movie_trends_stream_940cb934f28866ba` (
     `movie_title` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `popularity__last` Nullable(Float64),
@@ -68,17 +68,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`movie_title`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(259200)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view movie_trends 09bc9f2ee98cbd70';
+COMMENT 'changes of view movie_trends 940cb934f28866ba';
 
 CREATE OR REPLACE VIEW `movie_trends_panes` AS
 SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
-FROM `movie_trends_panes_09bc9f2ee98cbd70`
+FROM `movie_trends_panes_940cb934f28866ba`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['movie_trends_panes_09bc9f2ee98cbd70']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'movie_trends_stream_09bc9f2ee98cbd70') = 0)
+    SELECT arrayJoin(files['movie_trends_panes_940cb934f28866ba']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'movie_trends_stream_940cb934f28866ba') = 0)
 UNION ALL
 SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
-FROM `movie_trends_stream_09bc9f2ee98cbd70` FINAL
+FROM `movie_trends_stream_940cb934f28866ba` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `movie_trends` AS
@@ -99,4 +99,52 @@ FROM (
         FROM `movie_trends_panes`
     )
     GROUP BY `movie_title`, _window
+);
+
+CREATE TABLE IF NOT EXISTS `prediction_quality_panes_b2be42d82ea4eb47`
+(
+    `model_version` Nullable(String),
+    `pane` DateTime64(6, 'UTC'),
+    `prediction_error__count` SimpleAggregateFunction(sum, Int64),
+    `mean_absolute_error__sum` SimpleAggregateFunction(sum, Float64),
+    `mean_absolute_error__count` SimpleAggregateFunction(sum, Int64),
+    `prediction_error__sum` SimpleAggregateFunction(sum, Float64),
+    `mean_squared_error__sum` SimpleAggregateFunction(sum, Float64),
+    `mean_squared_error__count` SimpleAggregateFunction(sum, Int64),
+    `gold_file` LowCardinality(String)
+)
+ENGINE = MergeTree
+PARTITION BY `gold_file`
+ORDER BY (`model_version`, `pane`)
+SETTINGS allow_nullable_key = 1
+COMMENT 'tideline view prediction_quality b2be42d82ea4eb47';
+
+CREATE OR REPLACE VIEW `prediction_quality_panes` AS
+SELECT `model_version`, `pane`, `prediction_error__count`, `mean_absolute_error__sum`, `mean_absolute_error__count`, `prediction_error__sum`, `mean_squared_error__sum`, `mean_squared_error__count`
+FROM `prediction_quality_panes_b2be42d82ea4eb47`
+WHERE `gold_file` IN (
+    SELECT arrayJoin(files['prediction_quality_panes_b2be42d82ea4eb47']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+);
+
+CREATE OR REPLACE VIEW `prediction_quality` AS
+SELECT `model_version`, 
+    CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS DateTime64(6, 'UTC')) AS window_start,
+    CAST(fromUnixTimestamp64Micro(_window + 3600000000, 'UTC') AS DateTime64(6, 'UTC')) AS window_end,
+    _state0 AS `settled`,
+    if(_state2 > 0, _state1 / toFloat64(_state2) + 0., NULL) AS `mean_absolute_error`,
+    if(_state0 > 0, _state3 / toFloat64(_state0) + 0., NULL) AS `mean_error`,
+    if(_state5 > 0, _state4 / toFloat64(_state5) + 0., NULL) AS `mean_squared_error`
+FROM (
+    SELECT `model_version`, _window,
+        sum(`prediction_error__count`) AS _state0,
+        sum(`mean_absolute_error__sum`) AS _state1,
+        sum(`mean_absolute_error__count`) AS _state2,
+        sum(`prediction_error__sum`) AS _state3,
+        sum(`mean_squared_error__sum`) AS _state4,
+        sum(`mean_squared_error__count`) AS _state5
+    FROM (
+        SELECT *, toUnixTimestamp64Micro(pane) - positiveModulo(toUnixTimestamp64Micro(pane), 3600000000) AS _window
+        FROM `prediction_quality_panes`
+    )
+    GROUP BY `model_version`, _window
 );

@@ -395,7 +395,7 @@ fn tracker(memory: &Arc<Memory>) -> Tracker {
     Tracker::start(Arc::clone(memory) as _, Arc::new(ManualClock::new(NOW)), "tideline".to_owned(), 100)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_hundredth_prediction_is_tracked() {
     let of = prediction();
     let memory = Arc::new(Memory::default());
@@ -428,7 +428,7 @@ async fn every_hundredth_prediction_is_tracked() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tracker_that_is_gone_holds_up_nothing() {
     let memory = Arc::new(Memory::default());
     memory.down.store(true, Ordering::SeqCst);
@@ -456,6 +456,8 @@ async fn a_tracker_that_is_gone_holds_up_nothing() {
     // What waits is told at the end, without the pause after a failure.
     tracker.stop().await;
     let steps: Vec<u64> = memory.metrics.lock().iter().map(|(_, metrics)| metrics.step).collect();
-    assert_eq!(steps, (2..=1_024).collect::<Vec<_>>());
+    // One more fits when the first was taken out while the others came.
+    assert!(matches!(steps.last(), Some(1_024 | 1_025)), "{:?}", steps.last());
+    assert!(steps.iter().copied().eq(2..=steps.len() as u64 + 1), "{steps:?}");
     assert_eq!(memory.runs.lock().len(), 1);
 }

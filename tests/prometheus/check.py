@@ -76,6 +76,8 @@ RARE = {
 VARIABLES = {"$__rate_interval": "20s", "$instance": ".*"}
 METRIC = re.compile(r"(?<![\w:])((?:tideline|ml|process)_\w+)(?![\w:])")
 PATIENCE = 150
+# How long the rules are evaluated at least.
+WATCHED = 45
 
 
 class Outside(http.server.BaseHTTPRequestHandler):
@@ -350,6 +352,8 @@ def run(binary, folder):
         found += problems_of_names(server, expressions)
         rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
         found += problems_of_rules(rules)
+        # Not at once: what an alert is about may take a while to show.
+        time.sleep(max(0.0, began + WATCHED - time.monotonic()))
         alerts = prometheus.get("alerts")["alerts"]
         firing = [alert for alert in alerts if alert["state"] == "firing"]
         found += [f"alert {alert['labels']} fires: {alert['annotations']['summary']}" for alert in firing]

@@ -59,6 +59,7 @@ impl Reader {
         };
         let window = end.and_then(|end| Interval::new(end.minus(size), end));
         let before = window.filter(|_| request.previous).and_then(|window| window.before(declared.slide));
+        let looked_in = parts.split;
         if let Some(window) = window {
             let panes = Interval { from: before.map_or(window.from, |before| before.from), to: window.to };
             parts = snapshot.split(&self.plan, plan, request.layer, panes, request.boundary);
@@ -90,6 +91,12 @@ impl Reader {
         }
         if parts.split == (Split { batch: None, speed: None }) {
             return Err(QueryError::Unavailable { what: layer_name(request.layer) });
+        }
+        // A layer that could not say what its newest pane is, and has none of this window: there may be a newer one.
+        for LayerDown { layer, reason } in down {
+            if let Some(panes) = if layer == Layer::Batch { looked_in.batch } else { looked_in.speed } {
+                parts.missing.push(Missing { layer, panes, reason });
+            }
         }
         let lacks = |window: Option<Interval>| {
             window.is_some_and(|window| parts.missing.iter().any(|part| part.panes.overlaps(window)))

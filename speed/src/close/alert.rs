@@ -42,7 +42,8 @@ impl Alerting {
 
     fn fire(&self, window: &KeyWindow<'_>, effects: &mut Vec<Effect>) {
         let event = self.event(window);
-        tracing::info!(
+        // One per key and window is data, not an event of the process: a view may have as many keys as it likes.
+        tracing::debug!(
             alert = event.alert,
             view = event.view,
             key = %Json::Object(event.key.clone()),
