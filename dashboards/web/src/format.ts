@@ -2,10 +2,22 @@
 
 const NONE = "–";
 
+/** Formats by their number of decimals: making one takes far longer than using it. */
+const FORMATS = new Map<number, Intl.NumberFormat>();
+
+function formatOf(digits: number): Intl.NumberFormat {
+  let format = FORMATS.get(digits);
+  if (!format) {
+    format = new Intl.NumberFormat("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    FORMATS.set(digits, format);
+  }
+  return format;
+}
+
 /** A number with at most `digits` decimals; a dash where there is none. */
 export function number(value: number | null | undefined, digits = 0): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
-  return value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return formatOf(digits).format(value);
 }
 
 /** A count in few characters: 950, 12.4 k, 3.1 M. */

@@ -11,11 +11,26 @@ export interface BarChartData {
   legend?: boolean;
 }
 
+/** How wide a name may be, and how far it is from the edge and the bar. */
+const [NAME_WIDTH, NAME_GAP] = [150, 14];
+/** A letter on average, with some room. */
+const LETTER_WIDTH = 7;
+
+function nameWidth(names: readonly string[]): number {
+  return Math.min(NAME_WIDTH, LETTER_WIDTH * Math.max(0, ...names.map((name) => name.length)));
+}
+
 export function barOption(palette: Palette, chart: BarChartData): ChartOption {
   const base = frameOption(palette);
   return {
     ...base,
-    grid: { left: 4, right: 34, top: chart.legend === true ? 30 : 4, bottom: 4, containLabel: true },
+    grid: {
+      left: NAME_GAP + nameWidth(chart.categories),
+      right: 34,
+      top: chart.legend === true ? 30 : 4,
+      bottom: 24,
+      outerBoundsMode: "none",
+    },
     legend: { ...base.legend, show: chart.legend === true },
     tooltip: {
       ...base.tooltip,
@@ -34,7 +49,7 @@ export function barOption(palette: Palette, chart: BarChartData): ChartOption {
       data: chart.categories,
       axisLine: { lineStyle: { color: palette.line } },
       axisTick: { show: false },
-      axisLabel: { color: palette.ink, fontSize: 12, width: 150, overflow: "truncate" },
+      axisLabel: { color: palette.ink, fontSize: 12, width: NAME_WIDTH, overflow: "truncate" },
     },
     series: chart.series.map((series) => ({
       type: "bar",

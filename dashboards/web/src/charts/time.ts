@@ -34,7 +34,6 @@ export function frameOption(palette: Palette): ChartOption {
     animation: false,
     useUTC: true,
     textStyle: { fontFamily: FONT, color: palette.quiet },
-    grid: { left: 8, right: 8, top: 34, bottom: 4, containLabel: true },
     tooltip: {
       trigger: "axis",
       confine: true,
@@ -109,12 +108,18 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
         align: "right",
         color: palette.quiet,
         fontSize: 11,
-        distance: 2,
+        // Within the picture: above it the axes have their names.
+        distance: -12,
+        padding: [0, 4, 0, 0],
+        textBorderColor: palette.panel,
+        textBorderWidth: 2,
       },
     };
   }
   return {
     ...frameOption(palette),
+    // Room for the longest label there is: to have it measured is a good part of what painting a chart costs.
+    grid: { left: 46, right: chart.axes.length > 1 ? 50 : 12, top: 34, bottom: 24, outerBoundsMode: "none" },
     xAxis: {
       type: "time",
       axisLine: { lineStyle: { color: palette.line } },
@@ -145,8 +150,9 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
 }
 
 function short(value: number, digits = 0): string {
-  if (Math.abs(value) >= 10_000) return `${number(value / 1_000, value % 1_000 === 0 ? 0 : 1)} k`;
-  return number(value, digits);
+  const size = Math.abs(value);
+  const text = size >= 10_000 ? `${number(size / 1_000, size % 1_000 === 0 ? 0 : 1)} k` : number(size, digits);
+  return value < 0 ? `−${text}` : text;
 }
 
 /** A label of the time axis: the day at midnight, else the time of day. */

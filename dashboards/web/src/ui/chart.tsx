@@ -47,7 +47,7 @@ export function Chart(props: ChartProps): JSX.Element {
             aria-label={`${props.title} as a table`}
             onClick={() => setAsTable(!asTable)}
           >
-            {asTable ? "Chart" : "Table"}
+            Table
           </button>
         </span>
       </figcaption>
@@ -67,7 +67,7 @@ export function Chart(props: ChartProps): JSX.Element {
 function ChartTable({ title, table, height }: { title: string; table(): TableData; height: number }): JSX.Element {
   const { columns, rows } = table();
   return (
-    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="region" aria-label={`${title}, table`}>
+    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="group" aria-label={`${title}, table`}>
       <DataTable caption={title} columns={columns} rows={rows.slice(0, TABLE_ROWS)} />
       {rows.length > TABLE_ROWS && (
         <p class="note">
@@ -78,10 +78,28 @@ function ChartTable({ title, table, height }: { title: string; table(): TableDat
   );
 }
 
-/** The picture alone. It is painted in the animation frame that changed it. */
+/**
+ * The picture alone. It is painted in the animation frame that changed it; one that has been scrolled out of sight is
+ * painted when it comes back, for painting charts is most of what an update costs.
+ */
 function Canvas({ option, summary, height }: { option: ChartOption; summary: string; height: number }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
+  const inSight = useRef(true);
+  const waiting = useRef<ChartOption | null>(null);
+  const painted = useRef("");
+
+  const paint = (): void => {
+    const [made, next] = [chart.current, waiting.current];
+    if (!made || !next) return;
+    waiting.current = null;
+    const shape = shapeOf(next);
+    // What is drawn stays and is moved; only a picture of other parts is made anew.
+    made.setOption(next, shape === painted.current ? {} : { replaceMerge: ["series", "xAxis", "yAxis"] });
+    painted.current = shape;
+    // At once: the chart's own loop would paint one frame later.
+    made.getZr().flush();
+  };
 
   useLayoutEffect(() => {
     const element = place.current;
@@ -90,20 +108,33 @@ function Canvas({ option, summary, height }: { option: ChartOption; summary: str
     chart.current = made;
     const resized = new ResizeObserver(() => made.resize());
     resized.observe(element);
+    const seen = new IntersectionObserver((entries) => {
+      inSight.current = entries.at(-1)?.isIntersecting ?? true;
+      if (inSight.current) paint();
+    });
+    seen.observe(element);
     return () => {
       resized.disconnect();
+      seen.disconnect();
       made.dispose();
       chart.current = null;
     };
   }, []);
 
   useLayoutEffect(() => {
-    const made = chart.current;
-    if (!made) return;
-    made.setOption(option, { replaceMerge: ["series", "xAxis", "yAxis"] });
-    // At once: the chart's own loop would paint one frame later.
-    made.getZr().flush();
+    waiting.current = option;
+    if (inSight.current) paint();
   }, [option]);
 
   return <div ref={place} class="canvas" style={{ height: `${height}px` }} role="img" aria-label={summary} />;
+}
+
+/** What a picture is made of, values and colours aside. */
+function shapeOf(option: ChartOption): string {
+  const series = [option.series ?? []].flat();
+  const axes = [option.yAxis ?? []].flat();
+  return JSON.stringify([
+    series.map((each) => [each.type, each.name, "markLine" in each && each.markLine !== undefined]),
+    axes.map((axis) => [axis.type, axis.name]),
+  ]);
 }

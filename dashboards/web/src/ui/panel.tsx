@@ -26,7 +26,7 @@ export function Panel(props: PanelProps): JSX.Element {
   );
 }
 
-/** A part of a panel that scrolls, reachable by keyboard. */
+/** A part of a panel that scrolls, reachable by keyboard: no landmark, for the panel around it is one. */
 export function Scroll({
   label,
   height,
@@ -37,7 +37,7 @@ export function Scroll({
   children: ComponentChildren;
 }): JSX.Element {
   return (
-    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="region" aria-label={label}>
+    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="group" aria-label={label}>
       {children}
     </div>
   );

@@ -68,10 +68,12 @@ describe("by keyboard", () => {
   it("a movie is chosen, and the address remembers it", async () => {
     site = await Site.open(browser, "#/movies");
     const { page } = site;
-    await page.getByRole("button", { name: "Civil War" }).focus();
+    await page.getByRole("button", { name: "Civil War", exact: true }).focus();
     await page.keyboard.press("Space");
     await page.getByRole("figure", { name: "Civil War" }).waitFor();
-    expect(await page.getByRole("button", { name: "Civil War" }).getAttribute("aria-pressed")).toBe("true");
+    expect(await page.getByRole("button", { name: "Civil War", exact: true }).getAttribute("aria-pressed")).toBe(
+      "true",
+    );
     await page.reload();
     await page.getByRole("figure", { name: "Civil War" }).locator("canvas").waitFor();
   });

@@ -47,7 +47,7 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
   {
     name: "viewing, real time",
     hash: "#/viewing/now",
-    reads: ["What happens now", "Events per user", "Ratings per movie", "u-4000"],
+    reads: ["What happens now", "Events per user", "Ratings per movie", "u-4286"],
     charts: 2,
   },
   {

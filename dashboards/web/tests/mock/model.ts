@@ -27,11 +27,13 @@ export class ViewModel {
   newest: number;
   /** Rows that a test has set, by window and key. */
   readonly #set = new Map<string, Row>();
+  readonly #usual: ReadonlySet<string>;
 
   constructor(readonly parts: ViewModelParts) {
     this.sizeMs = spanMs(parts.window) ?? 0;
     this.slideMs = spanMs(parts.slide) ?? 0;
     this.newest = parts.newest;
+    this.#usual = new Set(parts.keys.map(keyText));
   }
 
   get name(): string {
@@ -67,6 +69,8 @@ export class ViewModel {
   row(key: Columns, start: number): Row | null {
     const known = this.#set.get(`${start} ${keyText(key)}`);
     if (known) return known;
+    // What only a test has spoken of is in the windows that it spoke of, and in no other.
+    if (!this.#usual.has(keyText(key))) return null;
     const columns = this.parts.value(key, start);
     return columns && { key, window_start: time(start), window_end: time(start + this.sizeMs), ...columns };
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CITIES, placeOf } from "../../src/map/cities";
 import { sentimentColour, sentimentShade } from "../../src/map/colour";
-import { landPath, WORLD } from "../../src/map/outline";
+import { landPath, withinEdges, WORLD } from "../../src/map/outline";
 import { MapFrame, project } from "../../src/map/projection";
 
 describe("the projection", () => {
@@ -72,6 +72,24 @@ describe("the map", () => {
     expect(path.split("M").length).toBeGreaterThan(80);
     const lowest = Math.max(...[...path.matchAll(/ ([\d.]+)/g)].map((found) => Number(found[1])));
     expect(lowest).toBeLessThan(WORLD.height + 5);
+  });
+
+  it("has what lies on both sides of the antimeridian at both edges, and no line across", () => {
+    const pieces = withinEdges([
+      [170, 10],
+      [-170, 10],
+      [-170, 20],
+      [170, 20],
+    ]);
+    expect(pieces.map((piece) => piece.map(([longitude]) => longitude))).toEqual([
+      [-180, -170, -170, -180],
+      [170, 180, 180, 170],
+    ]);
+    const lines = landPath()
+      .split("M")
+      .map((line) => [...line.matchAll(/([\d.-]+) [\d.-]+/g)].map((found) => Number(found[1])));
+    for (const line of lines)
+      for (const [at, x] of line.entries()) expect(Math.abs(x - (line[at - 1] ?? x))).toBeLessThan(WORLD.width / 4);
   });
 
   it("knows every city of the generator, however it is written", () => {

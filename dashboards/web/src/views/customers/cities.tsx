@@ -37,8 +37,8 @@ export function Cities(): JSX.Element {
       })),
     [view],
   );
-  const named = cities.filter((city) => city.name !== "");
-  const nowhere = named.filter((city) => placeOf(city.name) === null);
+  const withName = cities.filter((city) => city.name !== "");
+  const nowhere = withName.filter((city) => placeOf(city.name) === null);
   const unnamed = cities.find((city) => city.name === "")?.messages ?? 0;
   const aside = [
     ...(nowhere.length > 0 ? [`not on the map: ${nowhere.map((city) => city.name).join(", ")}`] : []),
@@ -57,11 +57,11 @@ export function Cities(): JSX.Element {
             aria-label="Where they are as a table"
             onClick={() => setAsTable(!asTable)}
           >
-            {asTable ? "Map" : "Table"}
+            Table
           </button>
         </span>
       </figcaption>
-      {named.length === 0 ? (
+      {withName.length === 0 ? (
         <Nothing>No message of the newest window names a city.</Nothing>
       ) : asTable ? (
         <Scroll label="Cities" height={380}>
@@ -74,7 +74,7 @@ export function Cities(): JSX.Element {
               { name: "Sentiment", numeric: true },
               { name: "Likely to leave", numeric: true },
             ]}
-            rows={named.map((city) => ({
+            rows={withName.map((city) => ({
               id: city.name,
               cells: [
                 city.name,
@@ -86,7 +86,7 @@ export function Cities(): JSX.Element {
           />
         </Scroll>
       ) : (
-        <WorldMap cities={named} />
+        <WorldMap cities={withName} />
       )}
       {aside.length > 0 && <p class="note aside">{aside.join(" · ")}</p>}
     </figure>
@@ -124,11 +124,40 @@ function WorldMap({ cities }: { cities: City[] }): JSX.Element {
           <title>{`${city.name}: ${number(city.messages)} messages, sentiment ${signed(city.sentiment)}`}</title>
         </circle>
       ))}
-      {shown.slice(0, 6).map((city) => (
-        <text key={city.name} class="city-name" x={city.x} y={city.y - city.radius - 4}>
+      {named(shown).map((city) => (
+        <text key={city.name} class="city-name" x={city.x} y={nameAt(city)}>
           {city.name}
         </text>
       ))}
     </svg>
   );
+}
+
+interface Shown {
+  name: string;
+  x: number;
+  y: number;
+  radius: number;
+}
+
+/** Names on the map at most, and how large a letter is there. */
+const NAMES = 7;
+const [LETTER, LINE] = [8, 16];
+
+function nameAt(city: Shown): number {
+  return city.y - city.radius - 4;
+}
+
+/** The largest whose names do not lie on each other. */
+export function named<T extends Shown>(cities: readonly T[]): T[] {
+  const chosen: T[] = [];
+  for (const city of cities.slice(0, 2 * NAMES)) {
+    const free = chosen.every(
+      (other) =>
+        Math.abs(nameAt(city) - nameAt(other)) > LINE ||
+        Math.abs(city.x - other.x) > (LETTER * (city.name.length + other.name.length)) / 2,
+    );
+    if (free && chosen.length < NAMES) chosen.push(city);
+  }
+  return chosen;
 }

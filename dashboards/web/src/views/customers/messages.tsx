@@ -1,6 +1,6 @@
 /** The newest messages: first those that the server keeps, then as they come in. */
 
-import type { JSX } from "preact";
+import { Component, type JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { request, withQuery } from "../../api/client";
 import { keyOf, numberOf, textOf, type Json, type LookupAnswer } from "../../api/types";
@@ -42,30 +42,39 @@ export function Messages(): JSX.Element {
         <Scroll label="Newest messages" height={452}>
           <ol class="feed">
             {messages.map((message) => (
-              <li key={textOf(message, "id")} class="with-mark">
-                <SentimentMark value={numberOf(message, "sentiment")} />
-                <span dir="auto">{textOf(message, "text")}</span>
-                <small>
-                  {[
-                    moment(textOf(message, "event_time")).slice(11),
-                    textOf(message, "product"),
-                    label(textOf(message, "channel")),
-                    textOf(message, "city"),
-                    textOf(message, "emotion"),
-                    (numberOf(message, "churn_risk") ?? 0) >= 0.7
-                      ? `churn risk ${number(numberOf(message, "churn_risk"), 2)}`
-                      : "",
-                  ]
-                    .filter((part) => part !== "" && part !== "–")
-                    .join(" · ")}
-                </small>
-              </li>
+              <Said key={textOf(message, "id")} message={message} />
             ))}
           </ol>
         </Scroll>
       )}
     </Panel>
   );
+}
+
+/** One message. What has been said does not change: it is not rendered again for each that comes after it. */
+class Said extends Component<{ message: Message }> {
+  override shouldComponentUpdate(next: { message: Message }): boolean {
+    return next.message !== this.props.message;
+  }
+
+  override render({ message }: { message: Message }): JSX.Element {
+    const risk = numberOf(message, "churn_risk");
+    const parts = [
+      moment(textOf(message, "event_time")).slice(11),
+      textOf(message, "product"),
+      label(textOf(message, "channel")),
+      textOf(message, "city"),
+      textOf(message, "emotion"),
+      risk !== null && risk >= 0.7 ? `churn risk ${number(risk, 2)}` : "",
+    ];
+    return (
+      <li class="with-mark">
+        <SentimentMark value={numberOf(message, "sentiment")} />
+        <span dir="auto">{textOf(message, "text")}</span>
+        <small>{parts.filter((part) => part !== "" && part !== "–").join(" · ")}</small>
+      </li>
+    );
+  }
 }
 
 /** Both together, each message once: what came in stays above what was kept. */

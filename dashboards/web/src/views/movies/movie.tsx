@@ -183,7 +183,7 @@ function meanError(settled: readonly Prediction[], version: string): number | nu
 
 function Recent({ settled }: { settled: Prediction[] }): JSX.Element {
   return (
-    <div class="scroll" style={{ maxHeight: "170px" }} tabIndex={0} role="region" aria-label="Settled predictions">
+    <div class="scroll" style={{ maxHeight: "170px" }} tabIndex={0} role="group" aria-label="Settled predictions">
       <table>
         <caption class="unseen">Newest settled predictions of this movie</caption>
         <thead>

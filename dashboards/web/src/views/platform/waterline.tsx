@@ -19,7 +19,7 @@ export function Waterline({ status, views }: { status: Status; views: ReadonlyMa
           how much of event time each view has only from speed; the height grows with its logarithm
         </span>
       </header>
-      <div class="scroll-x" tabIndex={0} role="region" aria-label="The tideline, view by view">
+      <div class="scroll-x" tabIndex={0} role="group" aria-label="The tideline, view by view">
         <div class="sea">
           <div class="layer-names" aria-hidden="true">
             <span class="speed">speed</span>
