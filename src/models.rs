@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -23,6 +25,9 @@ const PROGRAM: &str = "tideline-transformer";
 /// Answers that are remembered, per model, of each of two generations: what a record's expressions ask of one text, and
 /// what is said again and again, is computed once.
 const REMEMBERED: usize = 8192;
+/// How long a program may take to load a model, and for the answer to a request: a hundred texts of 512 tokens take a
+/// model of usual size two or three minutes on one core. One that takes longer hangs, and is ended.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Lets expressions use the models of `config`: once per process, the first ones stay.
 pub fn install(config: &Config) {
@@ -63,6 +68,8 @@ fn program() -> PathBuf {
 struct Folder {
     path: PathBuf,
     program: PathBuf,
+    /// [`PATIENCE`], but in tests.
+    patience: Duration,
     labels: OnceLock<Vec<String>>,
     /// Held while it is asked: a request at a time bounds the memory of the program, and whoever waits computes nothing.
     asked: Mutex<Asked>,
@@ -85,7 +92,7 @@ enum Line {
 
 impl Folder {
     fn new(path: PathBuf, program: PathBuf) -> Self {
-        Self { path, program, labels: OnceLock::new(), asked: Mutex::default() }
+        Self { path, program, patience: PATIENCE, labels: OnceLock::new(), asked: Mutex::default() }
     }
 
     fn command(&self) -> Command {
@@ -103,8 +110,8 @@ impl Folder {
     /// Started and ready.
     fn start(&self) -> Result<Running, String> {
         let child = self.command().arg(&self.path).spawn().map_err(|error| self.cannot_start(&error))?;
-        let mut running = Running::new(child)?;
-        match running.line() {
+        let running = Running::new(child)?;
+        match running.line(self.patience) {
             Ok(Line::Labels(_)) => Ok(running),
             Ok(Line::Error(message)) => Err(message),
             Ok(Line::Probabilities(_)) => Err(format!("{} answers what nobody asked", self.program.display())),
@@ -124,7 +131,7 @@ impl Folder {
                 Some(running) => running,
                 None => running.insert(self.start()?),
             };
-            match asked.ask(texts) {
+            match asked.ask(texts, self.patience) {
                 Ok(Line::Probabilities(answers)) if answers.len() == texts.len() => return Ok(answers),
                 Ok(Line::Error(message)) => return Err(message),
                 // Whatever it says now belongs to another question.
@@ -185,33 +192,59 @@ impl Model for Folder {
     }
 }
 
-/// The program, at work.
+/// The program, at work. A thread talks to it, so that nobody waits longer for it than he wants.
 #[derive(Debug)]
 struct Running {
     child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    requests: SyncSender<Vec<u8>>,
+    lines: Receiver<std::io::Result<Vec<u8>>>,
 }
 
 impl Running {
     fn new(mut child: Child) -> Result<Self, String> {
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("a program was started without input and output".to_owned());
         };
-        Ok(Self { child, input, output: BufReader::new(output) })
+        let (requests, taken) = sync_channel::<Vec<u8>>(1);
+        let (told, lines) = sync_channel(1);
+        // It ends with the program, whose input and output are closed then, and when nobody asks any more.
+        let talk = move || {
+            let mut output = BufReader::new(output);
+            loop {
+                let mut text = Vec::new();
+                let read = output.read_until(b'\n', &mut text).map(|_| text);
+                if told.send(read).is_err() {
+                    return;
+                }
+                let Ok(request) = taken.recv() else { return };
+                if let Err(error) = input.write_all(&request) {
+                    // Whoever waits is told when the sender is dropped, too.
+                    let _ = told.send(Err(error));
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("tideline-model".to_owned()).spawn(talk);
+        thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Self { child, requests, lines })
     }
 
-    fn ask(&mut self, texts: &[&str]) -> std::io::Result<Line> {
+    fn ask(&self, texts: &[&str], patience: Duration) -> std::io::Result<Line> {
         let mut request = serde_json::to_vec(texts)?;
         request.push(b'\n');
-        self.input.write_all(&request)?;
-        self.line()
+        self.requests.send(request).map_err(|_| ended())?;
+        self.line(patience)
     }
 
-    fn line(&mut self) -> std::io::Result<Line> {
-        let mut text = Vec::new();
-        self.output.read_until(b'\n', &mut text)?;
-        line(&text)
+    fn line(&self, patience: Duration) -> std::io::Result<Line> {
+        match self.lines.recv_timeout(patience) {
+            Ok(text) => line(&text?),
+            Err(RecvTimeoutError::Timeout) => {
+                let message = format!("it has not answered for {} s", patience.as_secs_f64());
+                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
+        }
     }
 }
 
@@ -223,9 +256,13 @@ impl Drop for Running {
     }
 }
 
+fn ended() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ended")
+}
+
 fn line(text: &[u8]) -> std::io::Result<Line> {
     if text.is_empty() {
-        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ended"));
+        return Err(ended());
     }
     Ok(serde_json::from_slice(text)?)
 }
@@ -310,6 +347,25 @@ mod tests {
         let model = Folder::new("/m".into(), "/nowhere/program".into());
         for error in [model.labels().unwrap_err(), model.prepare().unwrap_err()] {
             assert!(error.contains("cannot start /nowhere/program"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended() {
+        // While it loads, and while it is asked; the one that is started in its place hangs as well.
+        let (_folder, mut model) = scripted("exec sleep 600");
+        model.patience = Duration::from_millis(200);
+        assert!(model.prepare().unwrap_err().contains("has not answered for 0.2 s"));
+        let (folder, mut model) =
+            scripted(r#"echo $$ >> "$1/log"; echo '{"labels": ["a"]}'; read line; exec sleep 600"#);
+        model.patience = Duration::from_millis(500);
+        model.prepare().unwrap();
+        assert!(model.probabilities(&["a"]).unwrap_err().contains("has not answered for 0.5 s"));
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        let pids: Vec<&str> = log.lines().collect();
+        assert_eq!(pids.len(), 2);
+        for pid in pids {
+            assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is still there");
         }
     }
 
