@@ -4,13 +4,19 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/tideline-target
 TIDELINE := $(CARGO_TARGET_DIR)/release/tideline
 SEED ?= 1
 
-.PHONY: setup build web demo test crash lint docs bench bench-peers
+.PHONY: setup build transformer web demo test crash lint docs bench bench-peers
 
 setup:
 	infra/setup.sh
 
 build: setup
 	cargo build --release --locked
+
+# The program that computes models of Hugging Face, put beside `tideline`. In a target folder of its own: it has other features.
+TRANSFORMER_TARGET := $(HOME)/.cache/tideline-transformer-target
+transformer: setup
+	CARGO_TARGET_DIR=$(TRANSFORMER_TARGET) cargo build --release --locked --manifest-path enrich/transformer/Cargo.toml
+	install -D $(TRANSFORMER_TARGET)/release/tideline-transformer $(dir $(TIDELINE))tideline-transformer
 
 # The web page, which `tideline up` and `serve` serve at `/`. Where there is no Node.js the program says so there.
 web: setup

@@ -34,6 +34,8 @@ pub struct Config {
     pub tracking: TrackingConfig,
     /// Connectors by name.
     pub connectors: BTreeMap<String, ConnectorConfig>,
+    /// Models that classify texts, by name.
+    pub models: BTreeMap<String, ModelConfig>,
 }
 
 /// `[log]`
@@ -361,14 +363,25 @@ pub enum TrackingKind {
     Mlflow,
 }
 
+/// `[models.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Its folder, as Hugging Face gives it.
+    pub path: PathBuf,
+    /// The program that computes it; `tideline-transformer` beside this one, or wherever programs are looked for, when absent.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
+}
+
 /// How the address of a lake in an object store begins.
 const S3: &str = "s3://";
 /// File that is read when none is named.
 const DEFAULT_FILE: &str = "tideline.toml";
 /// Prefix of environment variables that override keys: `TIDELINE_LOG__KIND` is `log.kind`.
 const ENV_PREFIX: &str = "TIDELINE_";
-/// The section of connectors, as such a variable names it.
-const CONNECTORS: &str = "CONNECTORS";
+/// Sections that hold a table each by name, as such a variable names them.
+const NAMED: [&str; 2] = ["CONNECTORS", "MODELS"];
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -420,12 +433,12 @@ impl Config {
             let Some((name_of, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
                 continue;
             };
-            // Connectors have a table each: TIDELINE_CONNECTORS__TMDB__EVERY is `connectors.tmdb.every`.
-            let connector = if name_of == CONNECTORS { key.split_once("__") } else { None };
-            let (section, key) = match connector {
-                Some((connector, key)) => {
+            // Connectors and models have a table each: TIDELINE_CONNECTORS__TMDB__EVERY is `connectors.tmdb.every`.
+            let inner = if NAMED.contains(&name_of) { key.split_once("__") } else { None };
+            let (section, key) = match inner {
+                Some((inner, key)) => {
                     let all = section_of(&mut table, name_of);
-                    (all.and_then(|connectors| section_of(connectors, connector)), key)
+                    (all.and_then(|named| section_of(named, inner)), key)
                 }
                 None => (section_of(&mut table, name_of), key),
             };
@@ -485,11 +498,12 @@ impl Config {
         self.tracking.check()?;
         for (name, connector) in &self.connectors {
             // It is a folder in the lake, and part of an environment variable.
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-            if name.is_empty() || name.len() > 48 || !name.chars().all(fits) {
-                return Err(format!("connectors.{name}: letters, digits, _ and - only, and at most 48 of them"));
-            }
+            check_name("connectors", name)?;
             connector.check(name).map_err(|error| error.to_string())?;
+        }
+        for name in self.models.keys() {
+            // It is part of an environment variable, and a text in expressions.
+            check_name("models", name)?;
         }
         if self.serve.max_store_reads == 0 {
             return Err("serve.max_store_reads must be at least 1".to_owned());
@@ -507,6 +521,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether `name` can be the name of a table in `section`.
+fn check_name(section: &str, name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 48 || !name.chars().all(fits) {
+        return Err(format!("{section}.{name}: letters, digits, _ and - only, and at most 48 of them"));
+    }
+    Ok(())
 }
 
 /// What a browser sends as the origin of a page: no path, no slash at the end.
@@ -643,6 +666,21 @@ mod tests {
         wrong(text, &[("KEY", "")], "connectors.tmdb.api_key: it is empty");
         wrong("[connectors.\"a/b\"]\nkind = \"tmdb\"\ntopic = \"t\"\napi_key = \"k\"", &[], "connectors.a/b: letters");
         wrong("", &[("TIDELINE_CONNECTORS__X__KIND", "tmdb")], "TIDELINE_CONNECTORS__X__KIND");
+    }
+
+    #[test]
+    fn models_have_a_table_each() {
+        let text = "[models.emotion]\npath = \"/models/emotion\"";
+        let config = parse(text, &[("TIDELINE_MODELS__EMOTION__PROGRAM", "/opt/t")]).unwrap();
+        let (path, program) = (PathBuf::from("/models/emotion"), Some(PathBuf::from("/opt/t")));
+        assert_eq!(config.models["emotion"], ModelConfig { path, program });
+        let wrong = |text: &str, part: &str| {
+            let message = parse(text, &[]).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        };
+        wrong("[models.emotion]\nprogram = \"x\"", "missing field `path`");
+        wrong("[models.emotion]\npath = \"x\"\nfolder = \"y\"", "line 3, column 1");
+        wrong("[models.\"a b\"]\npath = \"x\"", "models.a b: letters, digits, _ and - only");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - [`prediction`]: closed windows learnt from, and what the next will be
 //! - [`connectors`]: those that are configured, at work
 //! - [`process`]: what every standing process has · [`controls`]: what serving asks of the other layers
-//! - [`web`]: where the built page lies
+//! - [`models`]: configured models that classify texts, each a program of its own · [`web`]: where the built page lies
 //! - [`replay`]: speed views and Gold made anew from Bronze · [`streams`]: what speed knows, into `ClickHouse`
 //! - [`agreement`]: the layers compared, on demand and after every published version
 //! - [`client`]: the HTTP API, of a running server or in this process
@@ -24,6 +24,7 @@ pub mod config;
 pub mod connectors;
 pub mod controls;
 pub mod golden;
+pub mod models;
 pub mod output;
 pub mod platform;
 pub mod prediction;

@@ -45,6 +45,7 @@ if [ -z "${TIDELINE_TEST_KAFKA:-}" ] || [ -z "${TIDELINE_TEST_CQL:-}" ] || [ -z 
   || [ -z "${TIDELINE_TEST_CLICKHOUSE:-}" ] || [ -z "${TIDELINE_TEST_MLFLOW:-}" ]; then
   step skipped skipped_by_name
 fi
+step models tests/models/run.sh "$binary"
 step compose tests/compose/run.sh
 step web tests/web/run.sh
 step kubernetes tests/kubernetes/run.sh

@@ -8,6 +8,7 @@ use tideline_common::plan::Plan;
 
 use crate::catalog;
 use crate::config::Config;
+use crate::models;
 
 /// Data folder, definitions, configuration.
 #[derive(Debug, Clone, Args)]
@@ -32,11 +33,12 @@ impl Place {
         Ok(Config::load(self.config.as_deref(), std::env::vars())?)
     }
 
-    /// The plan of all definitions of the folder.
+    /// The plan of all definitions of the folder. Their expressions know the configured models.
     ///
     /// # Errors
-    /// Every mistake in them.
+    /// Every mistake in them, and a configuration that cannot be used.
     pub fn plan(&self) -> anyhow::Result<Arc<Plan>> {
+        models::install(&self.config()?);
         Ok(Arc::new(catalog::load(&catalog::files(&self.pipelines)?)?))
     }
 }

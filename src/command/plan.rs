@@ -7,14 +7,18 @@ use tideline_batch::sql::silver_to_gold;
 use tideline_stores::analytics::clickhouse;
 use tideline_stores::views::scylla::{ScyllaConfig, ddl as cql};
 
-use crate::catalog;
 use crate::command::print;
+use crate::config::Config;
+use crate::{catalog, models};
 
 /// Shows panes, states with their merge rules, tables and the SQL of each layer.
 #[derive(Debug, Args)]
 pub struct Plan {
     /// The definition.
     file: PathBuf,
+    /// Configuration, which names models; ./tideline.toml if there is one.
+    #[arg(long, env = "TIDELINE_CONFIG")]
+    config: Option<PathBuf>,
     /// As JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -26,6 +30,7 @@ impl Plan {
     /// # Errors
     /// Every mistake of the definition.
     pub fn run(self) -> anyhow::Result<()> {
+        models::install(&Config::load(self.config.as_deref(), std::env::vars())?);
         let plan = catalog::load_file(&self.file)?;
         if self.json {
             let text = serde_json::to_string_pretty(&plan)?;

@@ -12,6 +12,7 @@ use tideline_serving::api::ports::TopicWriter;
 
 use crate::catalog;
 use crate::config::Config;
+use crate::models;
 
 /// Definitions and configuration of a role.
 #[derive(Debug, Clone, Args)]
@@ -33,11 +34,12 @@ impl Role {
         Ok(Config::load(self.config.as_deref(), std::env::vars())?)
     }
 
-    /// The plan of all definitions of the folder.
+    /// The plan of all definitions of the folder. Their expressions know the configured models.
     ///
     /// # Errors
-    /// Every mistake in them.
+    /// Every mistake in them, and a configuration that cannot be used.
     pub fn plan(&self) -> anyhow::Result<Arc<Plan>> {
+        models::install(&self.config()?);
         Ok(Arc::new(catalog::load(&catalog::files(&self.pipelines)?)?))
     }
 }

@@ -14,6 +14,8 @@ use tideline_common::time::Timestamp;
 use tideline_transform::sql;
 
 use crate::command::print;
+use crate::config::Config;
+use crate::models;
 use crate::output::{Format, Rows};
 
 /// Runs one SELECT over files, with every function of a definition.
@@ -28,6 +30,9 @@ pub struct Sql {
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Configuration, which names models; ./tideline.toml if there is one.
+    #[arg(long, env = "TIDELINE_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 fn table(text: &str) -> Result<(String, PathBuf), String> {
@@ -43,6 +48,7 @@ impl Sql {
     /// # Errors
     /// A file that cannot be read, or a statement that cannot be run.
     pub fn run(self) -> anyhow::Result<()> {
+        models::install(&Config::load(self.config.as_deref(), std::env::vars())?);
         let mut tables = Vec::new();
         for (name, file) in &self.tables {
             tables.push((name.clone(), scan(file).with_context(|| format!("table {name}"))?));

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::golden;
+use crate::config::Config;
+use crate::{golden, models};
 
 /// Where golden folders are looked for when none is named.
 const DEFAULT_FOLDER: &str = "tests/golden";
@@ -16,6 +17,9 @@ const DEFAULT_FOLDER: &str = "tests/golden";
 pub struct Test {
     /// Golden folders, or folders of them; tests/golden when none is named.
     folders: Vec<PathBuf>,
+    /// Configuration, which names models; ./tideline.toml if there is one.
+    #[arg(long, env = "TIDELINE_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 impl Test {
@@ -24,6 +28,7 @@ impl Test {
     /// # Errors
     /// A folder that cannot be run.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        models::install(&Config::load(self.config.as_deref(), std::env::vars())?);
         let folders = if self.folders.is_empty() { vec![PathBuf::from(DEFAULT_FOLDER)] } else { self.folders };
         let mut cases = Vec::new();
         for folder in folders {

@@ -284,6 +284,7 @@ fn resolve(expression: Expr, schema: &Schema) -> Result<(DataType, bool), polars
 fn compile(expression: Expr, name: PlSmallStr, schema: &Schema) -> Result<(Compiled, DataType), TransformError> {
     let frame = DataFrame::empty_with_schema(schema).lazy().select([expression.alias(name.clone())]);
     let mut plan = frame.without_optimizations().to_alp()?;
+    crate::models::prepare(&plan)?;
     let IR::Select { expr, schema: output, .. } = plan.lp_arena.get(plan.lp_top) else {
         return Err(TransformError::frame(name.as_str(), message::NOT_ROW_WISE));
     };

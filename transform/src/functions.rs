@@ -17,12 +17,17 @@ use polars_sql::function_registry::FunctionRegistry;
 use tideline_common::time::{Span, Timestamp};
 
 use crate::types::{TIME, string_lists};
-use crate::{emotions, titles};
+use crate::{emotions, models, titles};
 
 /// Names of Tideline's own functions, with how they are called.
 pub(crate) const SIGNATURES: &[(&str, &str)] = &[
     ("cashtags", "cashtags(text): the distinct $SYMBOLs of a text, as a list; cashtags(text, 'all') keeps repeats"),
     ("churn_risk", "churn_risk(text): how likely a customer who writes this is about to leave, from 0 to 1"),
+    ("classify", "classify('NAME', text): the label that a configured model finds likeliest"),
+    (
+        "classify_score",
+        "classify_score('NAME', text, 'joy'): the probability of a label by a configured model, from 0 to 1",
+    ),
     ("emotion", "emotion(text): anger, disgust, fear, joy, neutral, sadness or surprise, the one a text shows most"),
     ("emotion_score", "emotion_score(text, 'joy'): the probability that a text shows an emotion, from 0 to 1"),
     ("emotions", "emotions(text): all emotions that a text shows, as a list"),
@@ -52,6 +57,8 @@ static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(|| {
         define_cashtags(list.clone()),
         define_titles(list.clone()),
         define("label", label, vec![Takes::Number], text.clone()),
+        define("classify", models::classify, vec![Takes::Text, Takes::Text], text.clone()),
+        define("classify_score", models::classify_score, vec![Takes::Text; 3], DataType::Float64),
         define("emotion", emotions::emotion, vec![Takes::Text], text),
         define("emotions", emotions::emotions, vec![Takes::Text], list),
         define("emotion_score", emotions::emotion_score, vec![Takes::Text, Takes::Text], DataType::Float64),
@@ -178,7 +185,8 @@ pub(crate) fn is(name: &str, function: &OpaqueColumnUdf) -> bool {
 /// Checks the arguments of our functions in a plan that have to be constants, before there is a row.
 pub(crate) fn check(plan: &IRPlan) -> PolarsResult<()> {
     titles::check(plan)?;
-    emotions::check(plan)
+    emotions::check(plan)?;
+    models::check(plan)
 }
 
 pub(crate) fn argument<'a>(columns: &'a [Column], index: usize, name: &str) -> PolarsResult<&'a Column> {

@@ -6,7 +6,8 @@
 //! - [`ViewTransform`]: rows of a table → partial states of a view, by `fold`, over a micro-batch and over a lazy
 //!   scan alike.
 //! - [`RowJson`]: rows of a table → JSON, for topics that take rows.
-//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`, `emotions`: ours
+//! - [`SqlTypes`]: what an SQL expression evaluates to · `expression`: SQL compiled once · `functions`, `titles`, `emotions`,
+//!   [`models`]: ours
 //! - [`sql`]: free SQL for reports and `tideline sql` · [`steps`]: the steps of a report
 //! - [`frame`]: states, answers and lookup rows as Polars frames: the schema of Gold · [`bronze`]: records as Parquet
 //!
@@ -26,6 +27,7 @@ mod json;
 mod long_keys;
 mod maps;
 mod message;
+pub mod models;
 mod reason;
 mod rows;
 mod source;

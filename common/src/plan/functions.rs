@@ -51,6 +51,8 @@ const FUNCTIONS: &[&str] = &[
     "emotions",
     "toxicity",
     "churn_risk",
+    "classify",
+    "classify_score",
     "time_bucket",
     "unnest",
     "abs",

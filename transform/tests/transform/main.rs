@@ -5,6 +5,7 @@ mod decoding;
 mod expressions;
 mod frames;
 mod json;
+mod models;
 mod plans;
 mod states;
 mod steps;
