@@ -248,8 +248,8 @@ class Prometheus:
             try:
                 if any(target["health"] == "up" for target in self.get("targets")["activeTargets"]):
                     return
-            except OSError:
-                pass
+            except (OSError, ValueError):
+                pass  # It is not there yet, or says that it is not ready.
             time.sleep(0.2)
         raise SystemExit("prometheus: the target did not get up in 60 s")
 
