@@ -97,13 +97,16 @@ export interface ShardStatus {
 
 export interface ViewAgreement {
   through: string | null;
-  skipped: string | null;
+  /** Why it was not compared. The status leaves it out, as it does the reasons of differences below. */
+  skipped?: string | null;
   compared: number;
   equal: number;
-  late: number;
-  expired: number;
-  duplicate: number;
-  not_yet: number;
+  /** The sum of all reasons, which only the status has. */
+  explained?: number;
+  late?: number;
+  expired?: number;
+  duplicate?: number;
+  not_yet?: number;
   unexplained: number;
 }
 

@@ -119,7 +119,7 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
   return {
     ...frameOption(palette),
     // Room for the longest label there is: to have it measured is a good part of what painting a chart costs.
-    grid: { left: 46, right: chart.axes.length > 1 ? 50 : 12, top: 34, bottom: 24, outerBoundsMode: "none" },
+    grid: { left: 46, right: chart.axes.length > 1 ? 50 : 20, top: 34, bottom: 24, outerBoundsMode: "none" },
     xAxis: {
       type: "time",
       axisLine: { lineStyle: { color: palette.line } },
@@ -151,7 +151,8 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
 
 function short(value: number, digits = 0): string {
   const size = Math.abs(value);
-  const text = size >= 10_000 ? `${number(size / 1_000, size % 1_000 === 0 ? 0 : 1)} k` : number(size, digits);
+  const [unit, name] = size >= 1_000_000 ? [1_000_000, " M"] : size >= 10_000 ? [1_000, " k"] : [1, ""];
+  const text = unit === 1 ? number(size, digits) : `${number(size / unit, size % unit === 0 ? 0 : 1)}${name}`;
   return value < 0 ? `−${text}` : text;
 }
 

@@ -2,7 +2,7 @@
 
 import type { AlertRecord } from "./frames";
 
-/** Alerts that are kept to be shown. */
+/** Alerts of each name that are kept to be shown: one that fires often does not push the others out. */
 export const ALERTS_KEPT = 100;
 
 export class AlertLog {
@@ -32,7 +32,12 @@ export class AlertLog {
     const added = alerts.filter((alert) => !known.has(alert.id));
     if (added.length === 0) return false;
     const newestFirst = (a: AlertRecord, b: AlertRecord): number => b.fired_at.localeCompare(a.fired_at);
-    this.#alerts = [...added, ...this.#alerts].sort(newestFirst).slice(0, ALERTS_KEPT);
+    const kept = new Map<string, number>();
+    this.#alerts = [...added, ...this.#alerts].sort(newestFirst).filter(({ alert }) => {
+      const before = kept.get(alert) ?? 0;
+      kept.set(alert, before + 1);
+      return before < ALERTS_KEPT;
+    });
     this.#version += 1;
     return true;
   }

@@ -7,6 +7,7 @@ import { readPalette, type Palette } from "../charts/palette";
 import { History } from "../data/history";
 import { timeText } from "../data/spans";
 import { pauseMs } from "../live/backoff";
+import { ALERTS_KEPT } from "../live/alerts";
 import type { ConnectionState } from "../live/connection";
 import { alertsOf, type AlertRecord } from "../live/frames";
 import type { Hub } from "../live/hub";
@@ -50,7 +51,7 @@ export function useAlerts(name: string): AlertRecord[] {
   const { alerts } = usePage();
   const { kind } = useConnection();
   const generation = useHub((hub) => hub.store.generation);
-  const path = kind === "down" ? null : "/v1/alerts";
+  const path = kind === "down" ? null : withQuery("/v1/alerts", { alert: name, limit: ALERTS_KEPT });
   // Those that fired before, and while there was no connection.
   const options = kind === "fetching" ? { everyMs: ALERTS_EVERY_MS, tick: generation } : { tick: generation };
   const { data } = useFetched<{ alerts?: Json }>(path, options);

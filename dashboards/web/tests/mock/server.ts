@@ -276,7 +276,11 @@ export class MockServer {
         throw new Refused("unknown-path", 404, "there is nothing at `/v1/predictions`");
       return ok(systems.LEARNERS);
     }
-    if (second === "alerts") return ok({ alerts: this.#alerts.slice(0, 50) });
+    if (second === "alerts") {
+      const [alert, limit] = [url.searchParams.get("alert"), Number(url.searchParams.get("limit") ?? 50)];
+      const those = this.#alerts.filter((each) => alert === null || each.alert === alert);
+      return ok({ alerts: those.slice(0, limit) });
+    }
     if (second === "status") return ok(this.#status());
     if (second === "agreement") {
       this.#compare();
@@ -421,8 +425,19 @@ export class MockServer {
       manifest: this.#manifest(),
       views,
       rankings: {},
-      process: { agreement: this.agreement as unknown as Json, connectors: [] },
+      process: { agreement: this.#agreementOfStatus(), connectors: [] },
     };
+  }
+
+  /** In the status, reasons are a sum. */
+  #agreementOfStatus(): Json {
+    if (this.agreement === null) return null;
+    const { version, at, unexplained, views } = this.agreement;
+    const short = Object.entries(views).map(([name, { through, compared, equal, late = 0, unexplained: open }]) => [
+      name,
+      { through, compared, equal, explained: late, unexplained: open },
+    ]);
+    return { version, at, unexplained, failed_at: null, views: Object.fromEntries(short) as Json };
   }
 
   #readiness(): Json {

@@ -5,7 +5,7 @@ import { useMemo, useState } from "preact/hooks";
 import { withQuery } from "../../api/client";
 import { keyOf, numberOf, type Json, type LookupAnswer } from "../../api/types";
 import { timeOption } from "../../charts/time";
-import { count, moment, number, signed } from "../../format";
+import { clock, count, moment, number, signed } from "../../format";
 import { keyText } from "../../live/store";
 import { Chart } from "../../ui/chart";
 import { usePage } from "../../ui/context";
@@ -40,7 +40,7 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
     <>
       <Chart
         title={title}
-        note={next ? `next window: ${number(next.predicted, 1)} predicted` : undefined}
+        note={next && `${clock(next.at)}–${clock(next.end)}: ${number(next.predicted, 1)} predicted`}
         summary={`Trend score of ${title} over time: ${points.length} windows, the newest ${number(points.at(-1)?.values.trend_score, 1)}; ${predictions.length} predictions beside them.`}
         height={262}
         actions={<SpanChoice chosen={spanMs} choose={setSpan} />}

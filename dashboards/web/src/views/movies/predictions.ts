@@ -5,6 +5,8 @@ import { numberOf, textOf, type Json } from "../../api/types";
 export interface Prediction {
   /** Start of the window that was predicted, in milliseconds. */
   at: number;
+  /** Its end. */
+  end: number;
   predicted: number | null;
   /** Null as long as the window is not over. */
   actual: number | null;
@@ -20,6 +22,7 @@ export function predictionsOf(rows: readonly Record<string, Json>[]): Prediction
     if (Number.isNaN(at)) continue;
     const prediction: Prediction = {
       at,
+      end: Date.parse(textOf(row, "window_end")),
       predicted: numberOf(row, "predicted_trend_score"),
       actual: numberOf(row, "actual_trend_score"),
       error: numberOf(row, "prediction_error"),
