@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def main():
     parser.add_argument("--rate", type=int, default=12_000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--interval", default="50ms", help="of the client")
-    parser.add_argument("--messages", type=int, default=1_000, help="in one frame at most")
+    parser.add_argument("--messages", type=int, default=2_000, help="in one frame at most")
     args = parser.parse_args()
     made = subprocess.run(
         [args.binary, "generate", "customer-sentiment", "--count", "20000", "--seed", "3"], check=True, capture_output=True, text=True
@@ -101,7 +102,9 @@ def main():
     # What follows id and time, without the first brace.
     rests = [json.dumps({name: value for name, value in json.loads(line).items() if name not in ("id", "created_at")})[1:] for line in made]
     folder = tempfile.mkdtemp(prefix="tideline-live-")
-    server = Server(os.path.abspath(args.binary), f"{folder}/data", f"{ROOT}/schema/pipelines", {"TIDELINE_BATCH__SCHEDULE": ""}).start()
+    os.mkdir(f"{folder}/pipelines")
+    shutil.copy(f"{ROOT}/schema/pipelines/customer-sentiment.toml", f"{folder}/pipelines")
+    server = Server(os.path.abspath(args.binary), f"{folder}/data", f"{folder}/pipelines", {"TIDELINE_BATCH__SCHEDULE": ""}).start()
     sent, told = {"load": 0, "probes": 0, "behind": 0.0}, {"frames": 0, "messages": 0, "skipped": 0, "others": 0}
     began, acknowledged, seen, memory = {}, {}, {}, []
     stop, gone = threading.Event(), threading.Event()

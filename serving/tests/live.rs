@@ -281,7 +281,7 @@ async fn what_is_wrong_with_a_request_is_said_before_the_upgrade() {
         ("?interval=2m", "invalid-parameter", "interval"),
         ("?rows=0", "invalid-parameter", "rows"),
         ("?rows=1001", "invalid-parameter", "rows"),
-        ("?messages=501", "invalid-parameter", "messages"),
+        ("?messages=2001", "invalid-parameter", "messages"),
         ("?view=none&view=trades", "invalid-parameter", "view"),
     ] {
         let json = server.refused(query, &[]).await;

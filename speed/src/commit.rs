@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::SpeedError;
 use crate::bronze::{self, Taken};
 use crate::checkpoint::Snapshot;
-use crate::context::{Context, Reads, compute};
+use crate::context::{Context, Reads, compute_aside};
 use crate::dead_letter::{self, Rejection};
 use crate::outputs::{self, Appended};
 
@@ -106,7 +106,7 @@ async fn put_checkpoint(
         }
     }
     let (encoding, state) = (Instant::now(), checkpoint.state);
-    let bytes = compute(move || state.encode()).await?;
+    let bytes = compute_aside(move || state.encode()).await?;
     context.spent("encode checkpoint", encoding.elapsed());
     metrics::gauge!("tideline_speed_checkpoint_bytes", &context.labels()).set(bytes.len() as f64);
     let saving = Instant::now();
@@ -130,7 +130,7 @@ async fn put_file(context: &Context, taken: &Taken) -> Result<Option<Offset>, Sp
     let path = file::path(&source, partition, taken.first);
     let (records, next, now) = (Arc::clone(&taken.records), taken.next, context.ports.clock.now());
     let encoding = Instant::now();
-    let encoded = compute(move || file::encode(&records, &source, partition, next, now)).await?;
+    let encoded = compute_aside(move || file::encode(&records, &source, partition, next, now)).await?;
     context.spent("encode Bronze", encoding.elapsed());
     let bytes = encoded.map_err(|source| SpeedError::Bronze { path: path.clone(), source })?;
     metrics::counter!("tideline_speed_bronze_bytes_total", &context.labels()).increment(bytes.len() as u64);

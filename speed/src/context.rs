@@ -1,10 +1,13 @@
 //! What all parts of one shard share, and how they try again.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tideline_common::ports::{PortError, PortResult};
 use tideline_common::position::Shard;
+use tokio::sync::oneshot;
 
 use crate::program::Program;
 use crate::status::StatusCell;
@@ -110,17 +113,48 @@ pub(crate) async fn persist<T, F: Future<Output = PortResult<T>>>(
 /// # Errors
 /// [`SpeedError::Panicked`].
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SpeedError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let text = match error.try_into_panic() {
-            Ok(panic) => panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default(),
-            Err(error) => error.to_string(),
-        };
-        SpeedError::Panicked(text)
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => SpeedError::Panicked(text_of(&*panic)),
+        Err(error) => SpeedError::Panicked(error.to_string()),
     })
+}
+
+/// How ready a thread is for which nobody waits: of 99, where 50 is a usual one. On Linux a nice value of 9.
+const ASIDE: u8 = 25;
+
+/// Runs a long computation for whose end no record waits, on a thread of its own with less priority than those that take
+/// records in: what takes half a second every ten would else be the tail of their latency. It gets the time that is left
+/// over, and as much as it needs once the shard waits for it.
+///
+/// # Errors
+/// [`SpeedError::Panicked`].
+pub(crate) async fn compute_aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SpeedError> {
+    let (done, result) = oneshot::channel();
+    let run = move || {
+        // Where the system does not allow it, it runs as the others do.
+        if let Ok(priority) = ThreadPriorityValue::try_from(ASIDE)
+            && let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(priority))
+        {
+            tracing::debug!(?error, "a thread keeps its priority");
+        }
+        // Nobody waits any more for what is not received.
+        let _ = done.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)));
+    };
+    let thread = std::thread::Builder::new().name("tideline-aside".to_owned()).spawn(run);
+    thread.map_err(|error| SpeedError::Panicked(format!("cannot start a thread: {error}")))?;
+    match result.await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(panic)) => Err(SpeedError::Panicked(text_of(&*panic))),
+        Err(_) => Err(SpeedError::Panicked("the thread ended".to_owned())),
+    }
+}
+
+/// What a panic says.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// Whether an object is gone.

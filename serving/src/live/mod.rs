@@ -35,7 +35,7 @@ use view::ViewFeed;
 /// The most rows of a view that a client can have.
 pub(crate) const ROWS_MAX: usize = 1_000;
 /// The most messages of an output that a frame can have.
-pub(crate) const MESSAGES_MAX: usize = 500;
+pub(crate) const MESSAGES_MAX: usize = 2_000;
 /// How often changes can be looked for.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// How seldom.
