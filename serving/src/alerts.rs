@@ -16,8 +16,10 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Alerts that are remembered, and that one who listens may be behind.
+/// Alerts of one name that are remembered, and alerts that one who listens may be behind.
 pub(crate) const RECENT: usize = 256;
+/// The newest alerts of the topic that are looked through at the start, and that are known not to be told again.
+const KNOWN: usize = 4_096;
 /// How long one read waits for alerts.
 const WAIT: Duration = Duration::from_millis(500);
 /// Pause after something that failed, or while there is no topic: nothing declares an alert then.
@@ -33,7 +35,33 @@ pub struct Alerts {
 #[derive(Debug)]
 struct Shared {
     sender: broadcast::Sender<Arc<AlertEvent>>,
-    recent: Mutex<VecDeque<Arc<AlertEvent>>>,
+    recent: Mutex<Recent>,
+}
+
+/// The newest alerts of each name: one that fires often does not push out those that fire seldom.
+#[derive(Debug, Default)]
+struct Recent {
+    told: u64,
+    /// With the place of each among all that were told.
+    by_name: BTreeMap<String, VecDeque<(u64, Arc<AlertEvent>)>>,
+}
+
+impl Recent {
+    fn push(&mut self, event: Arc<AlertEvent>) {
+        self.told += 1;
+        // Names are those of definitions: there are few.
+        let of_name = self.by_name.entry(event.alert.clone()).or_default();
+        of_name.push_back((self.told, event));
+        if of_name.len() > RECENT {
+            of_name.pop_front();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<AlertEvent>> {
+        let mut all: Vec<&(u64, Arc<AlertEvent>)> = self.by_name.values().flatten().collect();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, event)| Arc::clone(event)).collect()
+    }
 }
 
 impl Alerts {
@@ -54,9 +82,9 @@ impl Alerts {
         self.shared.sender.subscribe()
     }
 
-    /// The newest alerts, oldest first.
+    /// The newest alerts of each name, oldest first.
     pub fn recent(&self) -> Vec<Arc<AlertEvent>> {
-        self.shared.recent.lock().iter().cloned().collect()
+        self.shared.recent.lock().all()
     }
 }
 
@@ -67,18 +95,13 @@ impl Shared {
             return;
         }
         order.push_back(event.id.clone());
-        if order.len() > RECENT
+        if order.len() > KNOWN
             && let Some(oldest) = order.pop_front()
         {
             known.remove(&oldest);
         }
         let event = Arc::new(event);
-        let mut recent = self.recent.lock();
-        recent.push_back(Arc::clone(&event));
-        while recent.len() > RECENT {
-            recent.pop_front();
-        }
-        drop(recent);
+        self.recent.lock().push(Arc::clone(&event));
         // Nobody has to listen.
         let _ = self.sender.send(event);
     }
@@ -108,7 +131,7 @@ async fn read(
     let wait = WAIT / u32::try_from(info.partitions.len().max(1)).unwrap_or(1);
     for (partition, (first, next)) in info.partitions {
         // The newest are told at the start, too: the page that asks first has something to show.
-        let at = from.entry(partition).or_insert_with(|| first.max(next.saturating_sub(RECENT as u64)));
+        let at = from.entry(partition).or_insert_with(|| first.max(next.saturating_sub(KNOWN as u64)));
         *at = (*at).max(first);
         let request = ReadRequest {
             topic: alert::TOPIC.to_owned(),
@@ -127,4 +150,31 @@ async fn read(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_fires_often_does_not_push_out_another() {
+        let mut recent = Recent::default();
+        let event = |alert: &str, n: usize| {
+            let json = serde_json::json!({
+                "id": format!("{alert}-{n}"), "alert": alert, "view": "v", "on": "running", "key": {},
+                "window_start": "2024-05-06T00:00:00Z", "window_end": "2024-05-06T00:05:00Z", "columns": {}, "fired_at": "2024-05-06T00:01:00Z"
+            });
+            Arc::new(AlertEvent::from_json(json.to_string().as_bytes()).unwrap())
+        };
+        recent.push(event("seldom", 0));
+        for n in 0..1_000 {
+            recent.push(event("often", n));
+        }
+        recent.push(event("seldom", 1));
+        let all: Vec<String> = recent.all().iter().map(|event| event.id.clone()).collect();
+        assert_eq!(all.len(), 2 + RECENT);
+        assert_eq!((all[0].as_str(), all[1].as_str()), ("seldom-0", "often-744"));
+        assert_eq!(all.last().unwrap(), "seldom-1");
+    }
 }
