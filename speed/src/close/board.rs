@@ -102,8 +102,10 @@ pub(super) struct Board {
     /// The first change that was read, of those that are cut into buckets: with the second all of this partition's
     /// buckets have been heard of.
     first: Option<(Shard, Offset)>,
-    /// Whether a second change was read, since this board was made: it is not kept, and found out again.
+    /// Whether a second change was read.
     all_heard: bool,
+    /// What [`take_complete`](Self::take_complete) has told, by kind. It is not kept, and told again.
+    complete: Vec<Option<Timestamp>>,
 }
 
 impl Board {
@@ -111,7 +113,8 @@ impl Board {
     pub(super) fn new(view: Arc<ViewPlan>, kinds: Vec<Kind>, terms: BTreeMap<String, Terms>, follows: bool) -> Self {
         let unit = || Unit { through: vec![None; kinds.len()], ..Unit::default() };
         let units = (0..BUCKETS).map(|_| unit()).collect();
-        Self { view, kinds, terms, units, follows, first: None, all_heard: false }
+        let complete = vec![None; kinds.len()];
+        Self { view, kinds, terms, units, follows, first: None, all_heard: false, complete }
     }
 
     pub(super) fn kinds(&self) -> &[Kind] {
@@ -244,12 +247,21 @@ impl Board {
 
     /// Windows of a kind that start before this have closed for all keys of this partition; `None` while it is not known
     /// which keys it has.
-    pub(super) fn complete_through(&self, kind: usize) -> Option<Timestamp> {
+    fn complete_through(&self, kind: usize) -> Option<Timestamp> {
         if !self.all_heard && self.units.iter().any(|unit| !unit.heard) {
             return None;
         }
         let heard = self.units.iter().filter(|unit| unit.heard);
         heard.map(|unit| unit.through[kind]).min().flatten()
+    }
+
+    /// As `complete_through`, by kind, where it is later than what this has told before. That may be so although
+    /// nothing has closed since: windows close by what was read before a restart, and which keys there are turns out after it.
+    pub(super) fn take_complete(&mut self) -> Vec<Option<Timestamp>> {
+        let known: Vec<Option<Timestamp>> = (0..self.kinds.len()).map(|kind| self.complete_through(kind)).collect();
+        let later = self.complete.iter().zip(&known).map(|(told, known)| known.filter(|_| known > told)).collect();
+        self.complete = known;
+        later
     }
 
     /// Closes windows that can change no more: those of `most` rows, or few more.
@@ -412,7 +424,8 @@ impl Board {
             write_signed(kind.slide, out);
             out.push(u8::from(kind.before));
         }
-        out.push(u8::from(self.first.is_some()));
+        // 0: nothing was read of those that are cut; 1: one change; 2: more than one.
+        out.push(u8::from(self.first.is_some()) + u8::from(self.all_heard));
         if let Some((shard, position)) = &self.first {
             write_bytes(shard.source.as_bytes(), out);
             write_varint(u64::from(shard.partition), out);
@@ -473,7 +486,9 @@ impl Board {
         for _ in 0..reader.varint()? {
             kinds.push((reader.signed()?, reader.signed()?, reader.byte()? != 0));
         }
-        if reader.byte()? != 0 {
+        let heard = reader.byte()?;
+        self.all_heard = heard > 1;
+        if heard > 0 {
             let shard = read_shard(reader)?;
             self.first = Some((shard, reader.varint()?));
         }

@@ -349,6 +349,57 @@ fn one_that_was_not_heard_of_holds_back() {
     assert_eq!((board.close(&one, Timestamp(0), 10).rows, taken), (Vec::new(), 0), "its pane is gone");
 }
 
+/// Closed after a restart, by what was read before it: it is known of all keys then, or as soon as a change is read.
+#[test]
+fn what_is_complete_is_told_although_nothing_more_closes() {
+    let window = Window::new(Span(10), Span(10)).unwrap();
+    let view = Arc::new(view(window));
+    let schema = ViewSchema::from(view.as_ref());
+    let fresh = || Board::new(Arc::clone(&view), vec![Kind::new(window, false)], terms(), false);
+    let shard = Shard::new(SOURCE, 0);
+    let mut machine = Machine::new();
+    let mut flush = |time| {
+        for key in 0..4 {
+            machine.take(&view, Event { time, key, amount: 1 });
+        }
+        let records = machine.flush(&view, &shard).encode();
+        // One of two partitions.
+        records.into_iter().filter(|record| record.key.as_ref().is_some_and(|key| key[0] % 2 == 0)).collect::<Vec<_>>()
+    };
+    let take = |board: &mut Board, records: &[NewRecord]| {
+        for record in records {
+            let (change, part) = Change::decode_part(&record.payload, &schema).unwrap().unwrap();
+            board.take(&change, part);
+        }
+    };
+    let again = |board: &Board| {
+        let mut bytes = Vec::new();
+        board.write(&mut bytes);
+        let mut board = fresh();
+        board.read(&mut Reader::new(&bytes)).unwrap();
+        board
+    };
+    let ends = |next| Ends::from([(Shard::new(SOURCE, 0), (0, next))]);
+    let mut board = fresh();
+    take(&mut board, &flush(30));
+    // One change: its buckets may not have come yet.
+    let mut board = again(&board);
+    assert!(!board.close(&ends(4), Timestamp(0), 100).more);
+    assert_eq!((board.through(), board.take_complete()), (Some(Timestamp(20)), vec![None]));
+    // The second closes nothing, and tells which keys there are.
+    let second = flush(31);
+    take(&mut board, &second[..1]);
+    assert!(!board.may_close(Timestamp(0)));
+    assert_eq!(board.take_complete(), [Some(Timestamp(20))]);
+    assert_eq!(board.take_complete(), [None], "once");
+    take(&mut board, &second[1..]);
+    take(&mut board, &flush(50));
+    // It is known from then on.
+    let mut board = again(&board);
+    board.close(&ends(12), Timestamp(0), 100);
+    assert_eq!(board.take_complete(), [Some(Timestamp(40))]);
+}
+
 #[test]
 fn what_has_closed_is_forgotten() {
     let window = Window::new(Span(10), Span(10)).unwrap();

@@ -168,15 +168,16 @@ impl State {
                     consumer.closed(&window, &mut effects);
                 }
             }
-            for (consumer, kind) in self.consumers.iter_mut().zip(&self.kind_of) {
-                if let Some(through) = self.board.complete_through(*kind) {
-                    consumer.complete(through, now, &mut effects);
-                }
-            }
             if let Some(through) = self.board.through() {
                 for consumer in &mut self.consumers {
                     consumer.forget(through);
                 }
+            }
+        }
+        let complete = self.board.take_complete();
+        for (consumer, kind) in self.consumers.iter_mut().zip(&self.kind_of) {
+            if let Some(through) = complete[*kind] {
+                consumer.complete(through, now, &mut effects);
             }
         }
         round.decided = !effects.is_empty();
