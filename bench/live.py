@@ -3,14 +3,15 @@
 
     bench/live.py BINARY [--rate 12000] [--seconds 60]          needs `pip install websockets`
 
-One thread appends generated messages to `sentiment.raw` at the rate; another appends, ten times a second, one message that is
-known by its id. A client of /v1/live waits for it in `message:new`. Prints the quantiles of the time from before the append
+One process appends generated messages to `sentiment.raw` at the rate; a thread of another appends, ten times a second, one
+message that is known by its id. A client of /v1/live waits for it in `message:new`. Prints the quantiles of the time from before the append
 was sent, and from its acknowledgement; the largest resident memory; and whether everything that was acknowledged was taken
 in and told to the client.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -35,9 +36,10 @@ def now_text():
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03}Z"
 
 
-def load(server, args, rests, sent, stop):
-    """Appends at the rate, in requests of 20 ms worth of records."""
+def load(server, args, rests, sent, behind, go, stop):
+    """Appends at the rate, in requests of 20 ms worth of records. In a process of its own: who measures must not wait for it."""
     conn, every = connection(server), 0.02
+    go.wait()
     size = max(1, int(args.rate * every))
     due, number = time.monotonic(), 0
     while not stop.is_set():
@@ -45,13 +47,13 @@ def load(server, args, rests, sent, stop):
         for _ in range(size):
             lines.append(f'{{"id":"load-{number}","created_at":"{at}",{rests[number % len(rests)]}')
             number += 1
-        sent["load"] += call(conn, "POST", TOPIC, "\n".join(lines).encode())["accepted"]
+        sent.value += call(conn, "POST", TOPIC, "\n".join(lines).encode())["accepted"]
         due += every
         pause = due - time.monotonic()
         if pause > 0:
             time.sleep(pause)
         else:
-            sent["behind"] = max(sent["behind"], -pause)
+            behind.value = max(behind.value, -pause)
 
 
 def probe(server, rests, began, acknowledged, sent, stop):
@@ -105,38 +107,43 @@ def main():
     os.mkdir(f"{folder}/pipelines")
     shutil.copy(f"{ROOT}/schema/pipelines/customer-sentiment.toml", f"{folder}/pipelines")
     server = Server(os.path.abspath(args.binary), f"{folder}/data", f"{folder}/pipelines", {"TIDELINE_BATCH__SCHEDULE": ""}).start()
-    sent, told = {"load": 0, "probes": 0, "behind": 0.0}, {"frames": 0, "messages": 0, "skipped": 0, "others": 0}
+    sent, told = {"probes": 0}, {"frames": 0, "messages": 0, "skipped": 0, "others": 0}
     began, acknowledged, seen, memory = {}, {}, {}, []
-    stop, gone = threading.Event(), threading.Event()
+    loaded, behind = multiprocessing.Value("q", 0), multiprocessing.Value("d", 0.0)
+    go, stop, gone = multiprocessing.Event(), multiprocessing.Event(), threading.Event()
+    # While this process has no other thread.
+    loading = multiprocessing.Process(target=load, args=(server, args, rests, loaded, behind, go, stop), daemon=True)
+    loading.start()
     url = f"ws://127.0.0.1:{server.port}/v1/live?view=sentiment_overall&view=sentiment_by_city&output=processed&alert=churn&interval={args.interval}&messages={args.messages}"
     try:
         with connect(url, max_size=None, compression=None) as socket:
-            threads = [
-                threading.Thread(target=load, args=(server, args, rests, sent, stop), daemon=True),
-                threading.Thread(target=probe, args=(server, rests, began, acknowledged, sent, stop), daemon=True),
-            ]
+            probing = threading.Thread(target=probe, args=(server, rests, began, acknowledged, sent, stop), daemon=True)
             watcher = threading.Thread(target=watch, args=(socket, seen, told, gone), daemon=True)
-            for thread in [watcher, *threads]:
+            for thread in [watcher, probing]:
                 thread.start()
+            go.set()
             end = time.monotonic() + args.seconds
             while time.monotonic() < end:
                 memory.append(resident_mib(server.process.pid))
                 time.sleep(1)
             stop.set()
-            for thread in threads:
+            for thread in [loading, probing]:
                 thread.join(timeout=35)
-            total = sent["load"] + sent["probes"]
+            total = loaded.value + sent["probes"]
             patience = time.monotonic() + 20
             while told["messages"] + told["skipped"] < total and time.monotonic() < patience:
                 time.sleep(0.2)
             gone.set()
             watcher.join(timeout=5)
-        status = server.get("/v1/status")
-        position = sum(s["position"] for s in status["shards"] if s["source"] == "sentiment")
+        # A message is told before its shard says that it has been taken in.
+        position, patience = 0, time.monotonic() + 5
+        while position != total and time.monotonic() < patience:
+            shards = server.get("/v1/status")["shards"]
+            position = sum(s["position"] for s in shards if s["source"] == "sentiment")
         late = [n for n in began if n not in seen]
         whole = [seen[n] - began[n] for n in seen if n in began]
         after = [max(0.0, seen[n] - acknowledged[n]) for n in seen if n in acknowledged]
-        print(f"rate {args.rate}/s for {args.seconds} s: {total} records acknowledged, the load ran at most {sent['behind']:.2f} s behind")
+        print(f"rate {args.rate}/s for {args.seconds} s: {total} records acknowledged, the load ran at most {behind.value:.2f} s behind")
         print(f"append sent to WebSocket, ms:  {quantiles(whole)}  ({len(whole)} probes, {len(late)} not told one by one)")
         print(f"acknowledged to WebSocket, ms: {quantiles(after)}")
         print(f"resident memory, MiB: start {memory[0]:.0f}  middle {memory[len(memory) // 2]:.0f}  max {max(memory):.0f}")

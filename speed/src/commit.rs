@@ -1,7 +1,7 @@
 //! A commit: what makes progress durable, in an order in which a kill between any two steps loses nothing.
 //!
-//! views synced → rows of outputs appended → Bronze file → its dead letters → changes appended → checkpoint. The panes as of
-//! the position were flushed before. A checkpoint thus never stands for what is not in the views, in Bronze and in the topics
+//! panes flushed → views synced → rows of outputs appended → Bronze file → its dead letters → changes appended → checkpoint.
+//! A checkpoint thus never stands for what is not in the views, in Bronze and in the topics
 //! of changes (see [`crate::changes`]), and Bronze for no record whose rows are not in the topics of outputs (see
 //! [`crate::outputs`]). Runs beside the loop, which goes on with the next records meanwhile; one at a time.
 
@@ -18,6 +18,7 @@ use crate::bronze::{self, Taken};
 use crate::checkpoint::Snapshot;
 use crate::context::{Context, Reads, compute_aside};
 use crate::dead_letter::{self, Rejection};
+use crate::flush;
 use crate::outputs::{self, Appended};
 
 /// How long a commit waits for changes that have not been appended. Bronze waits for the commit.
@@ -51,20 +52,32 @@ pub(crate) enum Committed {
     Lost { taken: Taken, next: Offset },
 }
 
-/// Commits what was taken, with a checkpoint at `taken.next` if given. `outputs`: how far rows have been appended.
+/// What a commit waits for.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    /// Up to where panes are in the views.
+    pub(crate) written: watch::Receiver<Offset>,
+    /// Up to where rows have been appended.
+    pub(crate) outputs: Appended,
+}
+
+/// Commits what was taken, with a checkpoint at `taken.next` if given, once that is in the views and in the topics of outputs.
 pub(crate) async fn run(
     context: Arc<Context>,
     taken: Taken,
     checkpoint: Option<Checkpoint>,
-    outputs: Appended,
+    waits: Waits,
 ) -> Result<Committed, SpeedError> {
     let started = Instant::now();
+    flush::wait(waits.written, taken.next).await?;
+    context.spent("wait for flush", started.elapsed());
     if checkpoint.is_some() {
+        let syncing = Instant::now();
         context.retry("sync views", || context.ports.views.sync()).await?;
-        context.spent("sync views", started.elapsed());
+        context.spent("sync views", syncing.elapsed());
     }
     let waiting = Instant::now();
-    outputs::wait(outputs, taken.next).await?;
+    outputs::wait(waits.outputs, taken.next).await?;
     context.spent("wait for outputs", waiting.elapsed());
     if taken.first < taken.next
         && let Some(next) = put_file(&context, &taken).await?

@@ -39,6 +39,7 @@ mod context;
 pub mod dead_letter;
 mod dedupe;
 mod error;
+mod flush;
 mod late;
 mod layer;
 mod outputs;

@@ -16,8 +16,9 @@ use crate::SpeedError;
 use crate::bronze::Buffer;
 use crate::changes::{self, Changes};
 use crate::checkpoint;
-use crate::commit::{self, Checkpoint, Checkpointed, Committed};
+use crate::commit::{self, Checkpoint, Checkpointed, Committed, Waits};
 use crate::context::{Context, Reads, compute};
+use crate::flush::{Flushed, Flushing, Written};
 use crate::outputs::Outputs;
 use crate::reader::{self, Input};
 use crate::recover::{Recovered, recover};
@@ -117,6 +118,8 @@ struct Task<'a> {
     /// Taken only while a computation holds it.
     state: Option<Box<ShardState>>,
     buffer: Buffer,
+    flush: Option<Flushing>,
+    written: Written,
     commit: Option<Commit>,
     changes: Option<Changes>,
     outputs: Outputs,
@@ -128,6 +131,8 @@ struct Task<'a> {
     /// Whether the last commit had to leave out its checkpoint.
     withheld: bool,
     flushed_at: Instant,
+    /// How long the last flush took.
+    flush_took: Duration,
     /// Whether the log had no more than the last batch.
     drained: bool,
     /// Whether the state has reached its bound.
@@ -156,6 +161,8 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         context,
         durable: &controls.durable,
         buffer: Buffer::new(state.position, state.tail),
+        flush: None,
+        written: Written::new(state.position),
         commit: None,
         changes: Changes::start(context, state.position, state.watermark).await,
         outputs: Outputs::start(context, state.position, log_end),
@@ -164,6 +171,7 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         checkpoint_after: early(context),
         withheld: false,
         flushed_at: Instant::now(),
+        flush_took: Duration::ZERO,
         drained: false,
         over: false,
         state: Some(Box::new(state)),
@@ -175,7 +183,8 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            outcome = finished(&mut task.commit) => task.committed(outcome)?,
+            flushed = ended(&mut task.flush) => task.flushed(flushed?).await?,
+            outcome = ended(&mut task.commit) => task.committed(outcome)?,
             error = changes::again(task.changes.as_mut()) => return Err(error),
             changed = controls.seal.changed(), if sealing => sealing = changed.is_ok(),
             input = inputs.recv(), if task.has_room() => match input {
@@ -193,12 +202,12 @@ pub(crate) async fn run(context: &Arc<Context>, controls: &mut Controls) -> Resu
     task.finish().await
 }
 
-/// Ends when the commit under way does; never without one.
-async fn finished(commit: &mut Option<Commit>) -> Result<Committed, SpeedError> {
-    match commit {
+/// Ends when what is under way does; never without anything.
+async fn ended<T>(under_way: &mut Option<AbortOnDropHandle<Result<T, SpeedError>>>) -> Result<T, SpeedError> {
+    match under_way {
         Some(handle) => {
             let outcome = Pin::new(handle).await;
-            *commit = None;
+            *under_way = None;
             outcome.map_err(|error| SpeedError::Panicked(error.to_string()))?
         }
         None => std::future::pending().await,
@@ -234,25 +243,34 @@ impl Task<'_> {
         // In the midst of a file that is in Bronze already nothing can be cut, and little is held.
         let in_bronze = self.position() < self.buffer.next;
         !self.over
+            && (self.flush.is_none() || !self.is_full())
             && self.outputs.has_room(self.context)
             && (in_bronze || self.buffer.bytes() < self.context.config.max_bronze_bytes)
     }
 
-    /// Whether Bronze can be continued from the position: not in the midst of a file that is there already.
-    fn can_commit(&self) -> bool {
-        self.commit.is_none() && self.position() >= self.buffer.next
+    /// Whether as many rows of lookups wait for a flush as may.
+    fn is_full(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.pending_rows() >= self.context.config.max_pending_rows)
     }
 
+    /// Whether Bronze can be continued from the position: not in the midst of a file that is there already. What is
+    /// committed is flushed before, and one flush is written at a time.
+    fn can_commit(&self) -> bool {
+        self.commit.is_none() && self.flush.is_none() && self.position() >= self.buffer.next
+    }
+
+    /// The time between two flushes. Small ones follow each other fast; views that take long to write get fewer, so that
+    /// they are not all that the machine does.
     fn flush_interval(&self) -> Duration {
         let interval = self.context.config.flush_interval.to_std();
-        if self.drained { interval / 4 } else { interval }
+        if self.drained { (interval / 4).max(2 * self.flush_took).min(interval) } else { interval }
     }
 
     /// When there is something to do even if nothing comes.
     fn deadline(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
         let dirty = self.state.as_ref().is_some_and(|state| state.is_dirty());
-        let flush = if dirty { self.flushed_at + self.flush_interval() } else { far };
+        let flush = if dirty && self.flush.is_none() { self.flushed_at + self.flush_interval() } else { far };
         let due = self.can_commit() && self.position() > self.checkpointed;
         let checkpoint = if due { self.checkpointed_at + self.checkpoint_after } else { far };
         flush.min(checkpoint)
@@ -323,10 +341,9 @@ impl Task<'_> {
     /// Does what is due. `target`: see [`Controls::seal`].
     async fn work(&mut self, target: Offset) -> Result<(), SpeedError> {
         let config = Arc::clone(&self.context.config);
-        let state = self.state()?;
-        let rows = state.pending_rows() >= config.max_pending_rows;
-        if state.is_dirty() && (rows || self.flushed_at.elapsed() >= self.flush_interval()) {
-            self.flush().await?;
+        let due = self.is_full() || self.flushed_at.elapsed() >= self.flush_interval();
+        if due && self.flush.is_none() && self.state()?.is_dirty() {
+            self.begin_flush().await?;
         }
         if !self.can_commit() {
             return Ok(());
@@ -343,22 +360,37 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Makes what changed visible.
+    /// Makes all that changed visible, and waits for it.
     async fn flush(&mut self) -> Result<(), SpeedError> {
-        let started = std::time::Instant::now();
+        while self.flush.is_some() || self.state()?.is_dirty() {
+            if self.flush.is_none() {
+                self.begin_flush().await?;
+            }
+            let flushed = ended(&mut self.flush).await?;
+            self.flushed(flushed).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to make visible what changed. None may be under way.
+    async fn begin_flush(&mut self) -> Result<(), SpeedError> {
+        let began = std::time::Instant::now();
         let now = self.context.ports.clock.now();
         let flush = self.compute(move |state| state.take_flush(now)).await?;
-        self.context.spent("take flush", started.elapsed());
-        let views = &self.context.ports.views;
-        let writing = std::time::Instant::now();
-        self.context.retry("write views", || views.write(&flush, now)).await?;
-        self.context.spent("write views", writing.elapsed());
-        self.flushed_at = Instant::now();
+        self.context.spent("take flush", began.elapsed());
+        self.flush = Some(self.written.write(self.context, flush, now, began));
+        Ok(())
+    }
+
+    /// Takes note of a flush that is in the views.
+    async fn flushed(&mut self, flushed: Flushed) -> Result<(), SpeedError> {
+        let Flushed { flush, took } = flushed;
+        (self.flushed_at, self.flush_took) = (Instant::now(), took);
         let progress = flush.progress.clone();
         let panes: usize = flush.panes.iter().map(|view| view.panes.len()).sum();
         let labels = self.context.labels();
         metrics::counter!("tideline_speed_flushed_panes_total", &labels).increment(panes as u64);
-        metrics::histogram!("tideline_speed_flush_seconds", &labels).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("tideline_speed_flush_seconds", &labels).record(took.as_secs_f64());
         self.context.status.update(|status| status.flushed = progress.position);
         // Written only now, so that the gauge never runs ahead of what can be seen.
         if let Some(appended) = progress.last_appended {
@@ -378,10 +410,10 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Starts a commit at the position, everything before it flushed.
+    /// Starts a commit at the position. It waits for the flush of everything before it.
     async fn commit(&mut self, with_checkpoint: bool) -> Result<(), SpeedError> {
         if self.state()?.is_dirty() {
-            self.flush().await?;
+            self.begin_flush().await?;
         }
         let tail = self.buffer.tail(self.position());
         let checkpoint = if with_checkpoint {
@@ -393,7 +425,8 @@ impl Task<'_> {
             None
         };
         let taken = self.buffer.take(self.position());
-        let commit = commit::run(Arc::clone(self.context), taken, checkpoint, self.outputs.appended());
+        let waits = Waits { written: self.written.reached(), outputs: self.outputs.appended() };
+        let commit = commit::run(Arc::clone(self.context), taken, checkpoint, waits);
         self.commit = Some(AbortOnDropHandle::new(tokio::spawn(commit)));
         Ok(())
     }
@@ -433,8 +466,12 @@ impl Task<'_> {
     async fn finish(mut self) -> Result<(), SpeedError> {
         let mut tried = false;
         loop {
-            if self.commit.is_some() {
-                let outcome = finished(&mut self.commit).await;
+            if self.flush.is_some() {
+                // A commit waits for it, and for what follows from it.
+                let flushed = ended(&mut self.flush).await?;
+                self.flushed(flushed).await?;
+            } else if self.commit.is_some() {
+                let outcome = ended(&mut self.commit).await;
                 self.committed(outcome)?;
             } else if tried && self.withheld {
                 // There is more to replay then.
@@ -447,9 +484,7 @@ impl Task<'_> {
             }
         }
         // In the midst of a replay there is nothing to commit, but something to show.
-        if self.state()?.is_dirty() {
-            self.flush().await?;
-        }
+        self.flush().await?;
         self.report();
         tracing::info!(shard = %self.context.shard, position = self.position(), "stopped");
         Ok(())
