@@ -315,7 +315,7 @@ mod tests {
         let (folder, model) = scripted(
             r#"[ "$1" = --labels ] && echo '{"labels": ["a", "b"]}' && exit
                echo start >> "$1/log"; echo '{"labels": ["a", "b"]}'
-               read line; echo "$line" >> "$1/log"; echo '{"probabilities": [[0.25, 0.75]]}'"#,
+               read -r line; printf '%s\n' "$line" >> "$1/log"; echo '{"probabilities": [[0.25, 0.75]]}'"#,
         );
         assert_eq!(model.labels().unwrap(), ["a", "b"]);
         model.prepare().unwrap();

@@ -224,6 +224,28 @@ async fn a_log_that_takes_nothing_makes_the_shard_wait_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_do_not_wait_for_the_views() {
+    let all = payloads(40, 24);
+    let (world, plan) = (World::with(&all[..20]), plan(1, 1));
+    let process = world.start(&plan, config(), &Faults::none()).await;
+    process.handle.seal().await.unwrap();
+    process.faults.full(Some("views write"));
+    for (until, part) in [(30, &all[20..30]), (40, &all[30..])] {
+        world.push(0, part);
+        process.until("told", |s| s[0].position == until && s[0].outputs.values().all(|at| *at == until)).await;
+    }
+    process.until("paused", |s| s[0].condition == ShardCondition::Paused).await;
+    let status = process.handle.status().remove(0);
+    assert_eq!((status.flushed, status.bronze), (20, 20), "nothing is in Bronze whose panes are not in the views");
+    assert!(status.reason.clone().unwrap().contains("write views"), "{status:?}");
+    process.faults.full(None);
+    process.handle.seal().await.unwrap();
+    let status = process.end().await.remove(0);
+    assert_eq!((status.flushed, status.bronze, status.restarts), (40, 40, 0));
+    assert_eq!(world.check_told(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopped_while_the_log_takes_nothing_it_goes_on_later() {
     let all = payloads(100, 3);
     let (world, plan) = (World::with(&all[..20]), plan(1, 1));
