@@ -68,7 +68,7 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
     },
     ...(series.stack === undefined ? {} : { stack: series.stack }),
   };
-  if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true };
+  if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true, largeThreshold: 0 };
   return {
     ...common,
     type: "line",
@@ -137,6 +137,8 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
         padding: [0, 0, 0, 0],
       },
       nameGap: 8,
+      // It has its place above all labels: they are not measured for it.
+      nameMoveOverlap: false,
       position: place === 0 ? "left" : "right",
       scale: axis.scale ?? false,
       ...(axis.min === undefined ? {} : { min: axis.min }),

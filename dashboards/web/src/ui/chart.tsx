@@ -1,22 +1,20 @@
 /** A chart with its title, and the same numbers as a table for whoever prefers or needs them. */
 
 import type { ComponentChildren, JSX } from "preact";
-import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { init, type ChartOption, type EChartsType } from "../charts/echarts";
 import type { Palette } from "../charts/palette";
+import { paintLater, paintNever } from "../live/later";
 import { usePalette } from "./hooks";
 import { DataTable, type TableData } from "./table";
 
 /** Rows of a chart's table at most: it is read, not scanned. */
 const TABLE_ROWS = 200;
 
-interface ChartProps {
+export interface ChartFrameProps {
   title: string;
   /** What it shows, in a sentence, for whoever does not see it. */
   summary: string;
-  /** What it is drawn from: it is drawn anew when one of these changes. */
-  inputs: readonly unknown[];
-  option(palette: Palette): ChartOption;
   /** The same numbers. */
   table(): TableData;
   height?: number;
@@ -24,12 +22,13 @@ interface ChartProps {
   empty?: string | null;
   note?: ComponentChildren;
   actions?: ComponentChildren;
+  /** The picture. */
+  children: ComponentChildren;
 }
 
-export function Chart(props: ChartProps): JSX.Element {
+/** What is around every chart, and the table instead of it. */
+export function ChartFrame(props: ChartFrameProps): JSX.Element {
   const [asTable, setAsTable] = useState(false);
-  const palette = usePalette();
-  const option = useMemo(() => props.option(palette), [palette, ...props.inputs]);
   const title = useId();
   const height = props.height ?? 240;
   const nothing = props.empty ?? null;
@@ -58,9 +57,26 @@ export function Chart(props: ChartProps): JSX.Element {
       ) : asTable ? (
         <ChartTable title={props.title} table={props.table} height={height} />
       ) : (
-        <Canvas option={option} summary={props.summary} height={height} />
+        props.children
       )}
     </figure>
+  );
+}
+
+interface ChartProps extends Omit<ChartFrameProps, "children"> {
+  /** What it is drawn from: it is drawn anew when one of these changes. */
+  inputs: readonly unknown[];
+  option(palette: Palette): ChartOption;
+}
+
+/** A chart over time. */
+export function Chart(props: ChartProps): JSX.Element {
+  const palette = usePalette();
+  const option = useMemo(() => props.option(palette), [palette, ...props.inputs]);
+  return (
+    <ChartFrame {...props}>
+      <Canvas option={option} summary={props.summary} height={props.height ?? 240} />
+    </ChartFrame>
   );
 }
 
@@ -79,27 +95,34 @@ function ChartTable({ title, table, height }: { title: string; table(): TableDat
 }
 
 /**
- * The picture alone. It is painted in the animation frame that changed it; one that has been scrolled out of sight is
- * painted when it comes back, for painting charts is most of what an update costs.
+ * The picture alone. It is painted in the animation frame after the one that has the figures; one that has been scrolled
+ * out of sight is painted when it comes back, for painting charts is most of what an update costs.
  */
 function Canvas({ option, summary, height }: { option: ChartOption; summary: string; height: number }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
   const inSight = useRef(true);
   const waiting = useRef<ChartOption | null>(null);
-  const painted = useRef("");
+  const painted = useRef({ shape: "", frame: "" });
+  const hint = useRef<ChartOption["tooltip"]>(undefined);
+  const hinted = useRef(false);
 
-  const paint = (): void => {
+  const paint = useCallback((): void => {
     const [made, next] = [chart.current, waiting.current];
     if (!made || !next) return;
     waiting.current = null;
-    const shape = shapeOf(next);
+    // Each part of an option costs something with every picture; a tooltip that nobody looks for does not need to be.
+    const { tooltip, ...rest } = next;
+    const [shape, frame] = [shapeOf(next), frameOf(rest)];
+    if (frame === painted.current.frame) made.setOption({ series: valuesOf(rest) });
     // What is drawn stays and is moved; only a picture of other parts is made anew.
-    made.setOption(next, shape === painted.current ? {} : { replaceMerge: ["series", "xAxis", "yAxis"] });
-    painted.current = shape;
+    else made.setOption(rest, shape === painted.current.shape ? {} : { replaceMerge: ["series", "xAxis", "yAxis"] });
+    painted.current = { shape, frame };
+    hint.current = tooltip;
+    if (hinted.current) made.setOption({ tooltip: tooltip ?? {} });
     // At once: the chart's own loop would paint one frame later.
     made.getZr().flush();
-  };
+  }, []);
 
   useLayoutEffect(() => {
     const element = place.current;
@@ -116,6 +139,7 @@ function Canvas({ option, summary, height }: { option: ChartOption; summary: str
     return () => {
       resized.disconnect();
       seen.disconnect();
+      paintNever(paint);
       made.dispose();
       chart.current = null;
     };
@@ -123,10 +147,39 @@ function Canvas({ option, summary, height }: { option: ChartOption; summary: str
 
   useLayoutEffect(() => {
     waiting.current = option;
-    if (inSight.current) paint();
+    if (!inSight.current) return;
+    if (painted.current.shape === "") paint();
+    else paintLater(paint);
   }, [option]);
 
-  return <div ref={place} class="canvas" style={{ height: `${height}px` }} role="img" aria-label={summary} />;
+  const point = (): void => {
+    if (hinted.current || !chart.current) return;
+    hinted.current = true;
+    chart.current.setOption({ tooltip: hint.current ?? {} });
+  };
+  return (
+    <div
+      ref={place}
+      class="canvas"
+      style={{ height: `${height}px` }}
+      role="img"
+      aria-label={summary}
+      onPointerEnter={point}
+    />
+  );
+}
+
+/** All of a picture but the values of its series. */
+function frameOf(option: ChartOption): string {
+  const series = [option.series ?? []].flat();
+  return JSON.stringify({ ...option, series: series.map((each) => ({ ...each, data: null })) });
+}
+
+/** The values of its series alone. */
+function valuesOf(option: ChartOption): NonNullable<ChartOption["series"]> {
+  return [option.series ?? []].flat().map(({ type, name, data }) => ({ type, name, data })) as NonNullable<
+    ChartOption["series"]
+  >;
 }
 
 /** What a picture is made of, values and colours aside. */

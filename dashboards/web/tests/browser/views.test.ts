@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 /** Each view, and what must be read in it: the window of its own data among others. */
-const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number }[] = [
+const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number; bars: number }[] = [
   {
     name: "movies",
     hash: "#/movies",
@@ -37,30 +37,35 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       /None lately/,
     ],
     charts: 1,
+    bars: 0,
   },
   {
     name: "viewing, overview",
     hash: "#/viewing",
     reads: [/2026-06-14 20:41:20–20:41:30/, "Events in batch", "Most viewed", "Views per movie"],
-    charts: 3,
+    charts: 2,
+    bars: 1,
   },
   {
     name: "viewing, real time",
     hash: "#/viewing/now",
     reads: ["What happens now", "Events per user", "Ratings per movie", "u-4286"],
-    charts: 2,
+    charts: 1,
+    bars: 1,
   },
   {
     name: "viewing, batch",
     hash: "#/viewing/batch",
     reads: ["Events and active users by the hour", "Ratings, one star to five", "u-1000", "1 to 50"],
-    charts: 3,
+    charts: 1,
+    bars: 2,
   },
   {
     name: "symbols",
     hash: "#/symbols",
     reads: [/2014-01-02 20:31–20:36/, "AAPL", "$AAPL: sentiment beside price", "Latest tweets of $AAPL", /trader_/],
     charts: 2,
+    bars: 0,
   },
   {
     name: "customers",
@@ -76,7 +81,8 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       "At risk now",
       /Nimbus Mail|Harbor Pay/,
     ],
-    charts: 3,
+    charts: 1,
+    bars: 2,
   },
   {
     name: "platform",
@@ -91,16 +97,19 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       "speed_views",
     ],
     charts: 0,
+    bars: 0,
   },
 ];
 
-describe.each(VIEWS)("the view $name", ({ hash, reads, charts }) => {
+describe.each(VIEWS)("the view $name", ({ hash, reads, charts, bars }) => {
   it("shows its data, and axe-core finds nothing in light or dark", async () => {
     site = await Site.open(browser, hash);
     await site.sees("Live", ".banner");
     for (const text of reads) await site.sees(text, "main");
     for (const canvas of await site.page.locator(".canvas canvas").all()) await canvas.waitFor();
     expect(await site.page.locator(".canvas canvas").count()).toBe(charts);
+    expect(await site.page.locator(".bars[role=img] .row").count()).toBeGreaterThanOrEqual(5 * bars);
+    expect(await site.page.locator(".bars").count()).toBe(bars);
     expect(await site.violations()).toEqual([]);
     await site.page.getByRole("button", { name: "Switch to dark" }).click();
     expect(await site.violations()).toEqual([]);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { messageOf, request, RequestFailed, withQuery } from "../../src/api/client";
 import { countsOf, numberOf, textOf } from "../../src/api/types";
+import { scaleOf } from "../../src/charts/scale";
 import { timeOption } from "../../src/charts/time";
 import type { Palette } from "../../src/charts/palette";
 import { hrefOf, parseRoute } from "../../src/route";
@@ -287,7 +288,6 @@ describe("charts over time", () => {
     neutral: "#000",
     negative: "#000",
     series: [],
-    emotions: {},
   };
   const series = [
     {
@@ -321,5 +321,22 @@ describe("the policy of the server", () => {
     expect(policy).toMatch(/^default-src 'none'; script-src 'self'; /);
     expect(policy).toContain("frame-ancestors 'none'");
     expect(policy).not.toMatch(/https?:|unsafe-eval|\\/);
+  });
+});
+
+describe("the scale of bars", () => {
+  it("goes in round steps from zero to beyond the longest", () => {
+    expect(scaleOf([208, 85, 293])).toEqual({ from: 0, to: 300, ticks: [0, 100, 200, 300], digits: 0 });
+    expect(scaleOf([45_800, 12])).toMatchObject({ to: 60_000, ticks: [0, 20_000, 40_000, 60_000] });
+    const small = scaleOf([0.23, 0.48]);
+    expect([small.from, small.digits]).toEqual([0, 1]);
+    expect(small.to).toBeCloseTo(0.6);
+  });
+
+  it("goes to both sides of zero, and is one where there is nothing", () => {
+    const both = scaleOf([-0.3, 0.48]);
+    expect(both.ticks.map((tick) => Number(tick.toFixed(6)))).toEqual([-0.3, 0, 0.3, 0.6]);
+    expect(scaleOf([-3, -1]).to).toBe(0);
+    for (const values of [[], [0], [0, 0]]) expect(scaleOf(values)).toMatchObject({ from: 0, to: 1 });
   });
 });
