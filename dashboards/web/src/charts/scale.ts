@@ -1,4 +1,4 @@
-/** The scale of bars: round numbers from zero to beyond the longest. */
+/** A scale of values: round numbers from below the lowest to above the highest. */
 
 export interface Scale {
   from: number;
@@ -12,17 +12,18 @@ export interface Scale {
 /** How many parts a scale has, about. */
 const PARTS = 3;
 
-/** A scale that has zero and all of the values on it. */
-export function scaleOf(values: readonly number[]): Scale {
-  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
-  const step = roundStep((high - low) / PARTS);
+/** A scale that has all of the values on it, and zero unless it may be elsewhere. */
+export function scaleOf(values: readonly number[], { parts = PARTS, hasZero = true } = {}): Scale {
+  const all = hasZero || values.length === 0 ? [0, ...values] : values;
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const step = roundStep((high - low) / parts);
   // In whole steps: sums of 0.1 are none.
-  const [first, last] = [Math.floor(low / step + 1e-9), Math.max(1, Math.ceil(high / step - 1e-9))];
-  const end = high === 0 && low < 0 ? 0 : last;
+  const first = Math.floor(low / step + 1e-9);
+  const last = Math.max(first + 1, Math.ceil(high / step - 1e-9));
   return {
     from: first * step,
-    to: end * step,
-    ticks: Array.from({ length: end - first + 1 }, (_, n) => (first + n) * step),
+    to: last * step,
+    ticks: Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step),
     digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)),
   };
 }

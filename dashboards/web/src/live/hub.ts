@@ -2,7 +2,6 @@
 
 import { BROWSER, Connection, type ConnectionState, type Surroundings, type Wanted } from "./connection";
 import type { AlertRecord, Frame } from "./frames";
-import { figuresCome, figuresWait } from "./later";
 import { measurePaint } from "./paint";
 import { LiveStore } from "./store";
 
@@ -64,12 +63,10 @@ export class Hub {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    figuresWait();
-    requestAnimationFrame((frame) => {
+    requestAnimationFrame(() => {
       this.#scheduled = false;
-      figuresCome(frame, document.hidden ? null : this.#arrivedAt);
       for (const listener of [...this.#listeners]) listener();
-      // What the listeners changed is rendered before this frame is painted.
+      // What the listeners changed is rendered, charts too, before this frame is painted.
       if (this.#arrivedAt !== null && !document.hidden) measurePaint(this.#arrivedAt);
       this.#arrivedAt = null;
     });

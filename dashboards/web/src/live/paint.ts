@@ -39,36 +39,25 @@ export class PaintTimes {
   }
 }
 
-/** The measurements of this page: of figures, and of charts. */
+/** The measurements of this page. */
 export const paints = new PaintTimes();
-export const chartPaints = new PaintTimes();
 
-/** The names of the measures that a profiler, or a test, sees. */
+/** The name of the measure that a profiler, or a test, sees. */
 export const MEASURE = "tideline:live";
-export const CHART_MEASURE = "tideline:chart";
 
 /**
- * Called in the animation frame that painted what arrived at `arrivedAt`: the measure ends when the frame has been handed
- * over, which is before a message posted in it comes back.
+ * Called in the animation frame that painted what arrived at `arrivedAt`, figures and charts: the measure ends when the
+ * frame has been handed over, which is before a message posted in it comes back.
  */
 export function measurePaint(arrivedAt: number): void {
-  measure(MEASURE, paints, arrivedAt);
-}
-
-/** The same for charts, in the frame that painted them. */
-export function measureChart(arrivedAt: number): void {
-  measure(CHART_MEASURE, chartPaints, arrivedAt);
-}
-
-function measure(name: string, times: PaintTimes, arrivedAt: number): void {
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {
     port1.close();
     const now = performance.now();
-    times.add(now - arrivedAt);
-    performance.measure(name, { start: arrivedAt, end: now });
+    paints.add(now - arrivedAt);
+    performance.measure(MEASURE, { start: arrivedAt, end: now });
     // Observers have it; the timeline would grow for ever.
-    performance.clearMeasures(name);
+    performance.clearMeasures(MEASURE);
   };
   port2.postMessage(null);
 }

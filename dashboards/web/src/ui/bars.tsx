@@ -6,7 +6,7 @@
 import type { JSX } from "preact";
 import { scaleOf } from "../charts/scale";
 import { number } from "../format";
-import { ChartFrame, type ChartFrameProps } from "./chart";
+import { ChartFrame, type ChartFrameProps } from "./figure";
 
 export interface BarSeries {
   name: string;

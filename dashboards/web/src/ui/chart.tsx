@@ -1,67 +1,12 @@
-/** A chart with its title, and the same numbers as a table for whoever prefers or needs them. */
+/** A chart over time, drawn by ECharts. */
 
-import type { ComponentChildren, JSX } from "preact";
-import { useCallback, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { init, type ChartOption, type EChartsType } from "../charts/echarts";
 import type { Palette } from "../charts/palette";
-import { paintLater, paintNever } from "../live/later";
+import { ChartFrame, type ChartFrameProps } from "./figure";
 import { usePalette } from "./hooks";
-import { DataTable, type TableData } from "./table";
-
-/** Rows of a chart's table at most: it is read, not scanned. */
-const TABLE_ROWS = 200;
-
-export interface ChartFrameProps {
-  title: string;
-  /** What it shows, in a sentence, for whoever does not see it. */
-  summary: string;
-  /** The same numbers. */
-  table(): TableData;
-  height?: number;
-  /** Said instead of the chart, when there is nothing to draw. */
-  empty?: string | null;
-  note?: ComponentChildren;
-  actions?: ComponentChildren;
-  /** The picture. */
-  children: ComponentChildren;
-}
-
-/** What is around every chart, and the table instead of it. */
-export function ChartFrame(props: ChartFrameProps): JSX.Element {
-  const [asTable, setAsTable] = useState(false);
-  const title = useId();
-  const height = props.height ?? 240;
-  const nothing = props.empty ?? null;
-  return (
-    <figure class="panel chart" aria-labelledby={title}>
-      <figcaption class="panel-head">
-        <h2 id={title}>{props.title}</h2>
-        {props.note !== undefined && <span class="note">{props.note}</span>}
-        <span class="actions">
-          {props.actions}
-          <button
-            type="button"
-            class="quiet"
-            aria-pressed={asTable}
-            aria-label={`${props.title} as a table`}
-            onClick={() => setAsTable(!asTable)}
-          >
-            Table
-          </button>
-        </span>
-      </figcaption>
-      {nothing !== null ? (
-        <p class="nothing" style={{ minHeight: `${height}px` }}>
-          {nothing}
-        </p>
-      ) : asTable ? (
-        <ChartTable title={props.title} table={props.table} height={height} />
-      ) : (
-        props.children
-      )}
-    </figure>
-  );
-}
+import { usePainting } from "./painting";
 
 interface ChartProps extends Omit<ChartFrameProps, "children"> {
   /** What it is drawn from: it is drawn anew when one of these changes. */
@@ -69,7 +14,6 @@ interface ChartProps extends Omit<ChartFrameProps, "children"> {
   option(palette: Palette): ChartOption;
 }
 
-/** A chart over time. */
 export function Chart(props: ChartProps): JSX.Element {
   const palette = usePalette();
   const option = useMemo(() => props.option(palette), [palette, ...props.inputs]);
@@ -80,49 +24,13 @@ export function Chart(props: ChartProps): JSX.Element {
   );
 }
 
-function ChartTable({ title, table, height }: { title: string; table(): TableData; height: number }): JSX.Element {
-  const { columns, rows } = table();
-  return (
-    <div class="scroll" style={{ maxHeight: `${height}px` }} tabIndex={0} role="group" aria-label={`${title}, table`}>
-      <DataTable caption={title} columns={columns} rows={rows.slice(0, TABLE_ROWS)} />
-      {rows.length > TABLE_ROWS && (
-        <p class="note">
-          The first {TABLE_ROWS} of {rows.length} rows.
-        </p>
-      )}
-    </div>
-  );
-}
-
-/**
- * The picture alone. It is painted in the animation frame after the one that has the figures; one that has been scrolled
- * out of sight is painted when it comes back, for painting charts is most of what an update costs.
- */
+/** The picture alone. What is drawn stays and is moved: making a picture anew takes far longer. */
 function Canvas({ option, summary, height }: { option: ChartOption; summary: string; height: number }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
-  const inSight = useRef(true);
-  const waiting = useRef<ChartOption | null>(null);
   const painted = useRef({ shape: "", frame: "" });
   const hint = useRef<ChartOption["tooltip"]>(undefined);
   const hinted = useRef(false);
-
-  const paint = useCallback((): void => {
-    const [made, next] = [chart.current, waiting.current];
-    if (!made || !next) return;
-    waiting.current = null;
-    // Each part of an option costs something with every picture; a tooltip that nobody looks for does not need to be.
-    const { tooltip, ...rest } = next;
-    const [shape, frame] = [shapeOf(next), frameOf(rest)];
-    if (frame === painted.current.frame) made.setOption({ series: valuesOf(rest) });
-    // What is drawn stays and is moved; only a picture of other parts is made anew.
-    else made.setOption(rest, shape === painted.current.shape ? {} : { replaceMerge: ["series", "xAxis", "yAxis"] });
-    painted.current = { shape, frame };
-    hint.current = tooltip;
-    if (hinted.current) made.setOption({ tooltip: tooltip ?? {} });
-    // At once: the chart's own loop would paint one frame later.
-    made.getZr().flush();
-  }, []);
 
   useLayoutEffect(() => {
     const element = place.current;
@@ -131,26 +39,29 @@ function Canvas({ option, summary, height }: { option: ChartOption; summary: str
     chart.current = made;
     const resized = new ResizeObserver(() => made.resize());
     resized.observe(element);
-    const seen = new IntersectionObserver((entries) => {
-      inSight.current = entries.at(-1)?.isIntersecting ?? true;
-      if (inSight.current) paint();
-    });
-    seen.observe(element);
     return () => {
       resized.disconnect();
-      seen.disconnect();
-      paintNever(paint);
       made.dispose();
       chart.current = null;
     };
   }, []);
 
-  useLayoutEffect(() => {
-    waiting.current = option;
-    if (!inSight.current) return;
-    if (painted.current.shape === "") paint();
-    else paintLater(paint);
-  }, [option]);
+  const paint = (): void => {
+    const made = chart.current;
+    if (!made) return;
+    // Each part of an option costs something with every picture; a tooltip that nobody looks for does not need to be.
+    const { tooltip, ...rest } = option;
+    const [shape, frame] = [shapeOf(option), frameOf(rest)];
+    if (frame === painted.current.frame) made.setOption({ series: valuesOf(rest) });
+    // Only a picture of other parts is made anew.
+    else made.setOption(rest, shape === painted.current.shape ? {} : { replaceMerge: ["series", "xAxis", "yAxis"] });
+    painted.current = { shape, frame };
+    hint.current = tooltip;
+    if (hinted.current) made.setOption({ tooltip: tooltip ?? {} });
+    // At once: the chart's own loop would paint one frame later.
+    made.getZr().flush();
+  };
+  usePainting(place, paint, [option]);
 
   const point = (): void => {
     if (hinted.current || !chart.current) return;

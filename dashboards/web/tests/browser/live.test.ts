@@ -1,8 +1,8 @@
-import { cpus, loadavg } from "node:os";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "./chromium";
 import { Site } from "./site";
+import { Updates } from "./updates";
 
 let browser: Browser;
 let site: Site | undefined;
@@ -214,93 +214,31 @@ describe("a page view", () => {
 });
 
 describe("an update", () => {
-  const MOST_MS = 50;
-  /** Charts come in the frame after the figures, or in the one after that. */
-  const MOST_CHART_MS = 100;
-  /** The processor's time that an update takes, whoever else is at work: it was 24 to 35 in the best rounds beside compilers. */
+  /** The processor's time that one takes, whoever else is at work: WORKNOTE. */
   const MOST_WORK_MS = 42;
-  /** One round is enough in which no other process took the processor away. */
-  const ROUNDS = 5;
   const UPDATES = 60;
+  /** What disturbs, as a collection of garbage, does not in each round. */
+  const ROUNDS = 3;
 
-  interface Times {
-    figures: number[];
-    charts: number[];
-  }
-
-  it("is on the screen within 50 ms of its arrival", async () => {
+  it("is painted in one frame, charts too, and with little work", async () => {
     site = await Site.open(browser, "#/customers");
-    const { server, page } = site;
+    const { page } = site;
     await site.sees("Live", ".banner");
     await page.locator(".map .city").first().waitFor();
+    await page.getByRole("figure", { name: "Trend" }).locator("canvas").waitFor();
     await page.waitForTimeout(500);
-    await page.evaluate(() => {
-      const times: Times = { figures: [], charts: [] };
-      (window as unknown as { times: Times }).times = times;
-      new PerformanceObserver((list) => {
-        for (const entry of list.getEntriesByName("tideline:live")) times.figures.push(entry.duration);
-        for (const entry of list.getEntriesByName("tideline:chart")) times.charts.push(entry.duration);
-      }).observe({ entryTypes: ["measure"] });
-    });
-    /** What was measured since the last time, the shortest first. */
-    const measured = async (): Promise<Times> => {
-      const { figures, charts } = await page.evaluate(() => {
-        const { times } = window as unknown as { times: Times };
-        return { figures: times.figures.splice(0), charts: times.charts.splice(0) };
-      });
-      const shortestFirst = (a: number, b: number): number => a - b;
-      return { figures: figures.sort(shortestFirst), charts: charts.sort(shortestFirst) };
-    };
-    // Time of the processor that the page takes: the same, however long others make it wait.
-    const devtools = await page.context().newCDPSession(page);
-    await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
-    const worked = async (): Promise<number> => {
-      const { metrics } = await devtools.send("Performance.getMetrics");
-      return 1_000 * (metrics.find(({ name }) => name === "TaskDuration")?.value ?? NaN);
-    };
-    const at = (times: readonly number[], q: number): number =>
-      times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? Infinity;
-    const rounds: { p95: number; chartP95: number; work: number; isBusy: boolean; says: string }[] = [];
+    const updates = await Updates.watch(site);
+    const works: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      const before = await worked();
-      await measured();
-      for (let n = 0; n < UPDATES; n += 1) {
-        // Everything that this view shows changes at once.
-        const columns = { avg_sentiment: Math.sin(n + round), messages: 900 + n, emotions: { joy: n, anger: 60 - n } };
-        server.change("sentiment_overall", [{ key: { scope: "all" }, columns }]);
-        server.change("sentiment_by_city", [
-          { key: { city: "London" }, columns: { messages: n + 1, avg_sentiment: Math.cos(n) } },
-        ]);
-        server.change("sentiment_by_product", [
-          { key: { product: "Harbor Pay" }, columns: { avg_sentiment: Math.sin(n) } },
-        ]);
-        server.say(2);
-        await page.waitForTimeout(60);
-      }
-      const { figures, charts } = await measured();
-      expect(figures.length).toBeGreaterThan(UPDATES / 2);
-      expect(charts.length).toBeGreaterThan(UPDATES / 4);
-      // All of it, charts too, for each update: one that comes in two frames is painted twice.
-      const work = ((await worked()) - before) / UPDATES;
-      const says = [
-        `figures: median ${at(figures, 0.5).toFixed(1)}, p95 ${at(figures, 0.95).toFixed(1)}, most ${at(figures, 1).toFixed(1)}`,
-        `charts: median ${at(charts, 0.5).toFixed(1)}, p95 ${at(charts, 0.95).toFixed(1)}, most ${at(charts, 1).toFixed(1)}`,
-        `work ${work.toFixed(1)}`,
-        `painted ${figures.length} and ${charts.length}`,
-      ].join("; ");
-      const isBusy = (loadavg()[0] ?? 0) > cpus().length;
-      rounds.push({ p95: at(figures, 0.95), chartP95: at(charts, 0.95), work, isBusy, says });
-      if (at(figures, 0.95) < MOST_MS && at(charts, 0.95) < MOST_CHART_MS && work < MOST_WORK_MS) break;
+      const { times, withChart, work } = await updates.round(UPDATES);
+      // Those that arrive within one frame are painted, and measured, together.
+      expect(times.length).toBeGreaterThan(UPDATES / 4);
+      expect(withChart).toBe(times.length);
+      works.push(work);
+      if (work < MOST_WORK_MS) break;
     }
-    console.log(`arrival to picture, ms:\n${rounds.map(({ says }) => says).join("\n")}`);
-    const least = (of: (round: (typeof rounds)[number]) => number): number => Math.min(...rounds.map(of));
-    // Where others have the processor, its own time is what can be asked for; where they leave it, all of it is.
-    expect(least((round) => round.work)).toBeLessThan(MOST_WORK_MS);
-    if (!rounds.every((round) => round.isBusy)) {
-      expect(least((round) => round.p95)).toBeLessThan(MOST_MS);
-      expect(least((round) => round.chartP95)).toBeLessThan(MOST_CHART_MS);
-    }
-    // The page says the same of itself.
+    expect(Math.min(...works)).toBeLessThan(MOST_WORK_MS);
+    // The page says of itself how long they took.
     await page.getByRole("link", { name: "Platform", exact: true }).click();
     await site.sees("95 of 100 below", "main");
     // The timeline of the browser does not grow.

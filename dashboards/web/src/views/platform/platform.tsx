@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import type { Readiness, Status } from "../../api/types";
 import { count, moment, number, span } from "../../format";
-import { chartPaints, paints } from "../../live/paint";
+import { paints } from "../../live/paint";
 import { usePage } from "../../ui/context";
 import { useFetched, useHub } from "../../ui/hooks";
 import { Fact, Facts, Failed, Nothing, Panel, Scroll } from "../../ui/panel";
@@ -72,7 +72,6 @@ export function Platform(): JSX.Element {
 function PaintPanel(): JSX.Element {
   const painted = useHub(() => paints.summary().count);
   const summary = paints.summary();
-  const charts = chartPaints.summary();
   return (
     <Panel title="This page" note="from a message's arrival until it is painted">
       {painted === 0 ? (
@@ -86,7 +85,6 @@ function PaintPanel(): JSX.Element {
             value={`${number(summary.mostMs, 1)} ms`}
             note={`of the last ${Math.min(summary.count, 512)}`}
           />
-          <Fact name="Charts, 95 of 100 below" value={charts.p95Ms === null ? "–" : `${number(charts.p95Ms, 1)} ms`} />
           <Fact name="Updates" value={count(summary.count)} />
         </Facts>
       )}
