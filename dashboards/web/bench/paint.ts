@@ -14,6 +14,9 @@ const MOST_MS = 50;
 const ROUNDS = 5;
 const UPDATES = 60;
 
+const at = (times: readonly number[], q: number): number =>
+  times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? Infinity;
+
 const browser = await launch();
 const site = await Site.open(browser, "#/customers");
 let best = Infinity;
@@ -22,13 +25,13 @@ try {
   await site.page.locator(".map .city").first().waitFor();
   const updates = await Updates.watch(site);
   console.log(`${cpus().length} processors, load ${(loadavg()[0] ?? 0).toFixed(1)}; ${UPDATES} updates a round; ms`);
-  console.log("round  median     p95    most    work  painted");
+  console.log("       all pictures              those with the chart");
+  console.log("round  median     p95    most  median     p95    most    work");
   for (let round = 1; round <= ROUNDS; round += 1) {
-    const { times, work } = await updates.round(UPDATES);
-    const at = (q: number): number => times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? Infinity;
-    best = Math.min(best, at(0.95));
-    const figures = [at(0.5), at(0.95), at(1), work].map((ms) => ms.toFixed(1).padStart(8)).join("");
-    console.log(`${String(round).padStart(5)}${figures}${String(times.length).padStart(9)}`);
+    const { times, chartTimes, work } = await updates.round(UPDATES);
+    const figures = [...[times, chartTimes].flatMap((some) => [0.5, 0.95, 1].map((q) => at(some, q))), work];
+    console.log(`${String(round).padStart(5)}${figures.map((ms) => ms.toFixed(1).padStart(8)).join("")}`);
+    best = Math.min(best, Math.max(at(times, 0.95), at(chartTimes, 0.95)));
   }
 } finally {
   await site.close();

@@ -19,7 +19,7 @@ export function scaleOf(values: readonly number[], { parts = PARTS, hasZero = tr
   const step = roundStep((high - low) / parts);
   // In whole steps: sums of 0.1 are none.
   const first = Math.floor(low / step + 1e-9);
-  const last = Math.max(first + 1, Math.ceil(high / step - 1e-9));
+  const last = first + Math.max(1, Math.ceil(high / step - 1e-9) - first);
   return {
     from: first * step,
     to: last * step,

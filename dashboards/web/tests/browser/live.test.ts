@@ -214,8 +214,8 @@ describe("a page view", () => {
 });
 
 describe("an update", () => {
-  /** The processor's time that one takes, whoever else is at work: WORKNOTE. */
-  const MOST_WORK_MS = 42;
+  /** The processor's time that one takes, whoever else is at work: it was 20 to 22 beside compilers. */
+  const MOST_WORK_MS = 40;
   const UPDATES = 60;
   /** What disturbs, as a collection of garbage, does not in each round. */
   const ROUNDS = 3;
@@ -225,15 +225,17 @@ describe("an update", () => {
     const { page } = site;
     await site.sees("Live", ".banner");
     await page.locator(".map .city").first().waitFor();
-    await page.getByRole("figure", { name: "Trend" }).locator("canvas").waitFor();
+    // What was before has been fetched, and is painted.
+    await expect.poll(() => summaryOf(page, "Trend")).toMatch(/in \d{2,} windows/);
     await page.waitForTimeout(500);
     const updates = await Updates.watch(site);
     const works: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      const { times, withChart, work } = await updates.round(UPDATES);
-      // Those that arrive within one frame are painted, and measured, together.
+      const { times, chartTimes, lateCharts, work } = await updates.round(UPDATES);
+      // What arrives within one frame is painted, and measured, together.
       expect(times.length).toBeGreaterThan(UPDATES / 4);
-      expect(withChart).toBe(times.length);
+      expect(chartTimes.length).toBeGreaterThan(UPDATES / 4);
+      expect(lateCharts).toBe(0);
       works.push(work);
       if (work < MOST_WORK_MS) break;
     }

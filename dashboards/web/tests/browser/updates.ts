@@ -4,15 +4,20 @@ import type { CDPSession, Page } from "playwright-core";
 import type { MockServer } from "../mock/server";
 import type { Site } from "./site";
 
-/** Longer than three frames: each update is painted by itself. */
+/** Longer than three frames: no update waits for the one before. */
 const PAUSE_MS = 60;
 
+/** How long a measure of what has been painted is waited for. */
+const TOLD_MS = 5_000;
+
 export interface Round {
-  /** How long each update took from its arrival until it was painted, in milliseconds, the shortest first. */
+  /** How long each picture took from the arrival of what it shows, in milliseconds, the shortest first. */
   times: number[];
-  /** Updates whose chart was painted within that time. */
-  withChart: number;
-  /** Time of the processor that the page took for each, in milliseconds: the same, however long others make it wait. */
+  /** The same of those alone that have the chart painted anew. */
+  chartTimes: number[];
+  /** Charts that were painted, but not within the time of a picture. */
+  lateCharts: number;
+  /** Time of the processor that the page took for each update, in milliseconds: the same, however long others make it wait. */
   work: number;
 }
 
@@ -68,19 +73,27 @@ export class Updates {
     }
     const work = ((await this.#worked()) - before) / count;
     const { updates, charts } = await this.#seen();
+    const has = (update: Watch["updates"][number], at: number): boolean => at >= update.start && at <= update.end;
+    const timesOf = (some: Watch["updates"]): number[] =>
+      some.map(({ start, end }) => end - start).sort((a, b) => a - b);
     return {
-      times: updates.map(({ start, end }) => end - start).sort((a, b) => a - b),
-      withChart: updates.filter(({ start, end }) => charts.some((at) => at > start && at < end)).length,
+      times: timesOf(updates),
+      chartTimes: timesOf(updates.filter((update) => charts.some((at) => has(update, at)))),
+      lateCharts: charts.filter((at) => !updates.some((update) => has(update, at))).length,
       work,
     };
   }
 
   /** What was seen since the last time. */
   async #seen(): Promise<Watch> {
-    return this.page.evaluate(() => {
+    return this.page.evaluate(async (waitMs) => {
       const { watch } = window as unknown as { watch: Watch };
+      // A measure is told after the picture that it is of.
+      const until = performance.now() + waitMs;
+      while ((watch.charts.at(-1) ?? 0) > (watch.updates.at(-1)?.end ?? 0) && performance.now() < until)
+        await new Promise((resolve) => setTimeout(resolve, 20));
       return { updates: watch.updates.splice(0), charts: watch.charts.splice(0) };
-    });
+    }, TOLD_MS);
   }
 
   async #worked(): Promise<number> {

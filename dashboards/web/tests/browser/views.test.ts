@@ -146,6 +146,65 @@ describe("charts", () => {
   });
 });
 
+describe("a trend", () => {
+  it("says the values under the pointer, also of what comes in meanwhile", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    const trend = page.getByRole("figure", { name: "Trend" });
+    const picture = trend.getByRole("img");
+    await trend.locator("canvas").waitFor();
+    expect(await picture.getAttribute("aria-label")).toMatch(
+      /^Average sentiment in \d+ windows; the newest is [+−]?\d/,
+    );
+    await picture.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = (await picture.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 };
+    // On the axis there is nothing to be said.
+    await page.mouse.move(x + 10, y + height / 2);
+    expect(await trend.locator(".values").count()).toBe(0);
+    await page.mouse.move(x + width - 54, y + height / 2);
+    const values = trend.locator(".values");
+    await values.getByText("2026-06-14 12:03:00").waitFor();
+    server.change("sentiment_overall", [{ key: { scope: "all" }, columns: { avg_sentiment: -0.4, messages: 4_321 } }]);
+    await expect.poll(() => values.innerText()).toMatch(/messages\s+4,321\s+average sentiment\s+−0\.400/);
+    await page.mouse.move(x + 60, y + height / 2);
+    await values.getByText("2026-06-14 10:0").waitFor();
+    await page.mouse.move(x, y - 100);
+    await expect.poll(() => values.count()).toBe(0);
+  });
+
+  it("is as wide as its place, and is painted when it is scrolled to", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    const canvas = page.getByRole("figure", { name: "Trend" }).locator("canvas");
+    await canvas.scrollIntoViewIfNeeded();
+    const width = (): Promise<number> => canvas.evaluate((element: HTMLCanvasElement) => element.width);
+    const wide = await width();
+    await page.setViewportSize({ width: 1_200, height: 300 });
+    await expect.poll(width).toBeLessThan(wide);
+    expect(await canvas.evaluate((element) => element.clientWidth)).toBe(await width());
+    const shown = (): Promise<string> => canvas.evaluate((element: HTMLCanvasElement) => element.toDataURL());
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.waitForTimeout(300);
+    const before = await shown();
+    server.change("sentiment_overall", [{ key: { scope: "all" }, columns: { avg_sentiment: 0.9, messages: 9_000 } }]);
+    await site.sees("9,000", ".gauge-panel");
+    expect(await shown()).toBe(before);
+    await canvas.scrollIntoViewIfNeeded();
+    await expect.poll(shown).not.toBe(before);
+    // Nothing has changed: it is not painted again.
+    const after = await shown();
+    await page.evaluate(() => {
+      CanvasRenderingContext2D.prototype.clearRect = () => {
+        document.title = "painted";
+      };
+    });
+    server.change("sentiment_by_city", [{ key: { city: "London" }, columns: { messages: 5_432 } }]);
+    await expect.poll(() => page.locator(".map").getAttribute("aria-label")).toContain("London 5,432");
+    expect(await page.title()).not.toBe("painted");
+    expect(await shown()).toBe(after);
+  });
+});
+
 describe("a window on a small screen", () => {
   it.each(VIEWS)("$name is not wider than the screen", async ({ hash, reads }) => {
     site = await Site.open(browser, hash, { context: { viewport: { width: 390, height: 800 } } });
