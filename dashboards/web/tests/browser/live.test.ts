@@ -214,7 +214,7 @@ describe("a page view", () => {
 });
 
 describe("an update", () => {
-  /** The processor's time that one takes, whoever else is at work: it was 20 to 25 beside compilers. */
+  /** The processor's time that one takes, whoever else is at work: it was 17 to 25 beside compilers. */
   const MOST_WORK_MS = 40;
   const UPDATES = 60;
   /** What disturbs, as a collection of garbage, does not in each round. */
