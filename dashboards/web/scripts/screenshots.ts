@@ -21,6 +21,8 @@ const VIEWS: [file: string, address: string, ready: string][] = [
   ["platform", "#/platform", ".piers li"],
 ];
 
+const WIDTH = 1_360;
+
 const [address = "mock", folder = fileURLToPath(new URL("../../../docs/images", import.meta.url)), theme = "light"] =
   process.argv.slice(2);
 await mkdir(folder, { recursive: true });
@@ -35,7 +37,7 @@ const url = mock?.url ?? address;
 const browser = await launch();
 try {
   const context = await browser.newContext({
-    viewport: { width: 1360, height: 860 },
+    viewport: { width: WIDTH, height: 860 },
     colorScheme: theme === "dark" ? "dark" : "light",
     reducedMotion: "reduce",
   });
@@ -43,6 +45,10 @@ try {
     const page = await context.newPage();
     await page.goto(`${url}/${hash}`);
     await settle(page, ready);
+    // What is out of sight is not painted: all of it is to be seen.
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    await page.setViewportSize({ width: WIDTH, height });
+    await page.waitForTimeout(500);
     await page.screenshot({ path: `${folder}/${file}.png`, fullPage: true, scale: "css" });
     console.log(`${folder}/${file}.png`);
     await page.close();

@@ -11,10 +11,12 @@ export interface Palette {
   neutral: string;
   negative: string;
   series: string[];
-  emotions: Record<string, string>;
 }
 
 export const EMOTIONS = ["joy", "surprise", "neutral", "sadness", "fear", "disgust", "anger"] as const;
+
+/** The same as a style sheet says them, for what it paints by itself. */
+export const SERIES_COLOURS = [1, 2, 3, 4, 5, 6].map((n) => `var(--series-${n})`);
 
 export function readPalette(): Palette {
   const style = getComputedStyle(document.documentElement);
@@ -30,6 +32,5 @@ export function readPalette(): Palette {
     neutral: colour("neutral"),
     negative: colour("negative"),
     series: [1, 2, 3, 4, 5, 6].map((n) => colour(`series-${n}`)),
-    emotions: Object.fromEntries(EMOTIONS.map((name) => [name, colour(`emotion-${name}`)])),
   };
 }

@@ -1,6 +1,7 @@
 /** Charts over event time. */
 
-import { clock, day, moment, number } from "../format";
+import { moment, number } from "../format";
+import { FONT, short, tick } from "./axis";
 import type { BarSeriesOption, ChartOption, LineSeriesOption } from "./echarts";
 import type { Palette } from "./palette";
 
@@ -25,8 +26,6 @@ export interface TimeChart {
   /** Where batch ends and speed begins, in milliseconds. */
   tideline?: number | null;
 }
-
-const FONT = "'IBM Plex Sans Variable', system-ui, sans-serif";
 
 /** What every chart of the page has in common. */
 export function frameOption(palette: Palette): ChartOption {
@@ -68,7 +67,7 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
     },
     ...(series.stack === undefined ? {} : { stack: series.stack }),
   };
-  if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true };
+  if (series.kind === "bar") return { ...common, type: "bar", barMaxWidth: 14, large: true, largeThreshold: 0 };
   return {
     ...common,
     type: "line",
@@ -137,6 +136,8 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
         padding: [0, 0, 0, 0],
       },
       nameGap: 8,
+      // It has its place above all labels: they are not measured for it.
+      nameMoveOverlap: false,
       position: place === 0 ? "left" : "right",
       scale: axis.scale ?? false,
       ...(axis.min === undefined ? {} : { min: axis.min }),
@@ -147,17 +148,4 @@ export function timeOption(palette: Palette, chart: TimeChart): ChartOption {
     })),
     series,
   };
-}
-
-function short(value: number, digits = 0): string {
-  const size = Math.abs(value);
-  const [unit, name] = size >= 1_000_000 ? [1_000_000, " M"] : size >= 10_000 ? [1_000, " k"] : [1, ""];
-  const text = unit === 1 ? number(size, digits) : `${number(size / unit, size % unit === 0 ? 0 : 1)}${name}`;
-  return value < 0 ? `−${text}` : text;
-}
-
-/** A label of the time axis: the day at midnight, else the time of day. */
-function tick(value: number): string {
-  if (value % 86_400_000 === 0) return day(value).slice(5);
-  return clock(value, value % 60_000 !== 0);
 }

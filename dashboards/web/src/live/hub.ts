@@ -66,7 +66,7 @@ export class Hub {
     requestAnimationFrame(() => {
       this.#scheduled = false;
       for (const listener of [...this.#listeners]) listener();
-      // What the listeners changed is rendered before this frame is painted.
+      // What the listeners changed is rendered, charts too, before this frame is painted.
       if (this.#arrivedAt !== null && !document.hidden) measurePaint(this.#arrivedAt);
       this.#arrivedAt = null;
     });

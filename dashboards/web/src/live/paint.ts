@@ -46,8 +46,8 @@ export const paints = new PaintTimes();
 export const MEASURE = "tideline:live";
 
 /**
- * Called in the animation frame that painted what arrived at `arrivedAt`: the measure ends when the frame has been handed
- * over, which is before a message posted in it comes back.
+ * Called in the animation frame that painted what arrived at `arrivedAt`, figures and charts: the measure ends when the
+ * frame has been handed over, which is before a message posted in it comes back.
  */
 export function measurePaint(arrivedAt: number): void {
   const { port1, port2 } = new MessageChannel();

@@ -1,8 +1,8 @@
-import { cpus, loadavg } from "node:os";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "./chromium";
 import { Site } from "./site";
+import { Updates } from "./updates";
 
 let browser: Browser;
 let site: Site | undefined;
@@ -22,7 +22,7 @@ afterEach(async () => {
   expect(errors, "the console").toEqual([]);
 });
 
-/** How often each chart was painted since it was watched. */
+/** What a chart says to whoever does not see it. */
 async function summaryOf(page: Page, title: string): Promise<string> {
   return (await page.getByRole("figure", { name: title }).getByRole("img").first().getAttribute("aria-label")) ?? "";
 }
@@ -214,64 +214,33 @@ describe("a page view", () => {
 });
 
 describe("an update", () => {
-  const MOST_MS = 50;
-  /** One round is enough in which no other process took the processor away. */
-  const ROUNDS = 5;
+  /** The processor's time that one takes, whoever else is at work: it was 17 to 25 beside compilers. */
+  const MOST_WORK_MS = 40;
   const UPDATES = 60;
+  /** What disturbs, as a collection of garbage, does not in each round. */
+  const ROUNDS = 3;
 
-  it("is on the screen within 50 ms of its arrival", async () => {
+  it("is painted in one frame, charts too, and with little work", async () => {
     site = await Site.open(browser, "#/customers");
-    const { server, page } = site;
+    const { page } = site;
     await site.sees("Live", ".banner");
     await page.locator(".map .city").first().waitFor();
+    // What was before has been fetched, and is painted.
+    await expect.poll(() => summaryOf(page, "Trend")).toMatch(/in \d{2,} windows/);
     await page.waitForTimeout(500);
-    await page.evaluate(() => {
-      const times: number[] = [];
-      (window as unknown as { times: number[] }).times = times;
-      new PerformanceObserver((list) => {
-        for (const entry of list.getEntriesByName("tideline:live")) times.push(entry.duration);
-      }).observe({ entryTypes: ["measure"] });
-    });
-    // Time of the processor that the page takes: the same, however long others make it wait.
-    const devtools = await page.context().newCDPSession(page);
-    await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
-    const worked = async (): Promise<number> => {
-      const { metrics } = await devtools.send("Performance.getMetrics");
-      return 1_000 * (metrics.find(({ name }) => name === "TaskDuration")?.value ?? NaN);
-    };
-    const rounds: { median: number; p95: number; most: number; work: number; isBusy: boolean }[] = [];
+    const updates = await Updates.watch(site);
+    const works: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      const before = await worked();
-      await page.evaluate(() => (window as unknown as { times: number[] }).times.splice(0));
-      for (let n = 0; n < UPDATES; n += 1) {
-        // Everything that this view shows changes at once.
-        const columns = { avg_sentiment: Math.sin(n + round), messages: 900 + n, emotions: { joy: n, anger: 60 - n } };
-        server.change("sentiment_overall", [{ key: { scope: "all" }, columns }]);
-        server.change("sentiment_by_city", [
-          { key: { city: "London" }, columns: { messages: n + 1, avg_sentiment: Math.cos(n) } },
-        ]);
-        server.change("sentiment_by_product", [
-          { key: { product: "Harbor Pay" }, columns: { avg_sentiment: Math.sin(n) } },
-        ]);
-        server.say(2);
-        await page.waitForTimeout(60);
-      }
-      const times = (await page.evaluate(() => (window as unknown as { times: number[] }).times)).sort((a, b) => a - b);
-      expect(times.length).toBeGreaterThan(UPDATES / 2);
-      const at = (q: number): number => times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? Infinity;
-      const work = ((await worked()) - before) / times.length;
-      rounds.push({ median: at(0.5), p95: at(0.95), most: at(1), work, isBusy: (loadavg()[0] ?? 0) > cpus().length });
-      if (at(0.95) < MOST_MS) break;
+      const { times, chartTimes, lateCharts, work } = await updates.round(UPDATES);
+      // What arrives within one frame is painted, and measured, together.
+      expect(times.length).toBeGreaterThan(UPDATES / 4);
+      expect(chartTimes.length).toBeGreaterThan(UPDATES / 4);
+      expect(lateCharts).toBe(0);
+      works.push(work);
+      if (work < MOST_WORK_MS) break;
     }
-    console.log(
-      `arrival to picture, ms: ${rounds.map(({ median, p95, most, work }) => `median ${median.toFixed(1)}, p95 ${p95.toFixed(1)}, most ${most.toFixed(1)}, work ${work.toFixed(1)}`).join(" | ")}`,
-    );
-    // Where others had the processor all the time, its time is what counts: beside a busy neighbour a core does about half
-    // as much, so that what takes all of it there leaves the wait for a frame its place on a quiet machine.
-    const best = Math.min(...rounds.map((round) => round.p95));
-    const own = Math.min(...rounds.map((round) => round.work));
-    expect(rounds.every((round) => round.isBusy) && best >= MOST_MS ? own : best).toBeLessThan(MOST_MS);
-    // The page says the same of itself.
+    expect(Math.min(...works)).toBeLessThan(MOST_WORK_MS);
+    // The page says of itself how long they took.
     await page.getByRole("link", { name: "Platform", exact: true }).click();
     await site.sees("95 of 100 below", "main");
     // The timeline of the browser does not grow.

@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 /** Each view, and what must be read in it: the window of its own data among others. */
-const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number }[] = [
+const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number; bars: number }[] = [
   {
     name: "movies",
     hash: "#/movies",
@@ -37,30 +37,35 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       /None lately/,
     ],
     charts: 1,
+    bars: 0,
   },
   {
     name: "viewing, overview",
     hash: "#/viewing",
     reads: [/2026-06-14 20:41:20–20:41:30/, "Events in batch", "Most viewed", "Views per movie"],
-    charts: 3,
+    charts: 2,
+    bars: 1,
   },
   {
     name: "viewing, real time",
     hash: "#/viewing/now",
     reads: ["What happens now", "Events per user", "Ratings per movie", "u-4286"],
-    charts: 2,
+    charts: 1,
+    bars: 1,
   },
   {
     name: "viewing, batch",
     hash: "#/viewing/batch",
     reads: ["Events and active users by the hour", "Ratings, one star to five", "u-1000", "1 to 50"],
-    charts: 3,
+    charts: 1,
+    bars: 2,
   },
   {
     name: "symbols",
     hash: "#/symbols",
     reads: [/2014-01-02 20:31–20:36/, "AAPL", "$AAPL: sentiment beside price", "Latest tweets of $AAPL", /trader_/],
     charts: 2,
+    bars: 0,
   },
   {
     name: "customers",
@@ -76,7 +81,8 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       "At risk now",
       /Nimbus Mail|Harbor Pay/,
     ],
-    charts: 3,
+    charts: 1,
+    bars: 2,
   },
   {
     name: "platform",
@@ -91,16 +97,19 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
       "speed_views",
     ],
     charts: 0,
+    bars: 0,
   },
 ];
 
-describe.each(VIEWS)("the view $name", ({ hash, reads, charts }) => {
+describe.each(VIEWS)("the view $name", ({ hash, reads, charts, bars }) => {
   it("shows its data, and axe-core finds nothing in light or dark", async () => {
     site = await Site.open(browser, hash);
     await site.sees("Live", ".banner");
     for (const text of reads) await site.sees(text, "main");
     for (const canvas of await site.page.locator(".canvas canvas").all()) await canvas.waitFor();
     expect(await site.page.locator(".canvas canvas").count()).toBe(charts);
+    expect(await site.page.locator(".bars[role=img] .row").count()).toBeGreaterThanOrEqual(5 * bars);
+    expect(await site.page.locator(".bars").count()).toBe(bars);
     expect(await site.violations()).toEqual([]);
     await site.page.getByRole("button", { name: "Switch to dark" }).click();
     expect(await site.violations()).toEqual([]);
@@ -134,6 +143,65 @@ describe("charts", () => {
     expect(await site.violations()).toEqual([]);
     await chart.getByRole("button", { name: "24 h" }).click();
     await site.sees(/The first 200 of 1,?\d+ rows/);
+  });
+});
+
+describe("a trend", () => {
+  it("says the values under the pointer, also of what comes in meanwhile", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    const trend = page.getByRole("figure", { name: "Trend" });
+    const picture = trend.getByRole("img");
+    await trend.locator("canvas").waitFor();
+    expect(await picture.getAttribute("aria-label")).toMatch(
+      /^Average sentiment in \d+ windows; the newest is [+−]?\d/,
+    );
+    await picture.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = (await picture.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 };
+    // On the axis there is nothing to be said.
+    await page.mouse.move(x + 10, y + height / 2);
+    expect(await trend.locator(".values").count()).toBe(0);
+    await page.mouse.move(x + width - 54, y + height / 2);
+    const values = trend.locator(".values");
+    await values.getByText("2026-06-14 12:03:00").waitFor();
+    server.change("sentiment_overall", [{ key: { scope: "all" }, columns: { avg_sentiment: -0.4, messages: 4_321 } }]);
+    await expect.poll(() => values.innerText()).toMatch(/messages\s+4,321\s+average sentiment\s+−0\.400/);
+    await page.mouse.move(x + 60, y + height / 2);
+    await values.getByText("2026-06-14 10:0").waitFor();
+    await page.mouse.move(x, y - 100);
+    await expect.poll(() => values.count()).toBe(0);
+  });
+
+  it("is as wide as its place, and is painted when it is scrolled to", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    const canvas = page.getByRole("figure", { name: "Trend" }).locator("canvas");
+    await canvas.scrollIntoViewIfNeeded();
+    const width = (): Promise<number> => canvas.evaluate((element: HTMLCanvasElement) => element.width);
+    const wide = await width();
+    await page.setViewportSize({ width: 1_200, height: 300 });
+    await expect.poll(width).toBeLessThan(wide);
+    expect(await canvas.evaluate((element) => element.clientWidth)).toBe(await width());
+    const shown = (): Promise<string> => canvas.evaluate((element: HTMLCanvasElement) => element.toDataURL());
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.waitForTimeout(300);
+    const before = await shown();
+    server.change("sentiment_overall", [{ key: { scope: "all" }, columns: { avg_sentiment: 0.9, messages: 9_000 } }]);
+    await site.sees("9,000", ".gauge-panel");
+    expect(await shown()).toBe(before);
+    await canvas.scrollIntoViewIfNeeded();
+    await expect.poll(shown).not.toBe(before);
+    // Nothing has changed: it is not painted again.
+    const after = await shown();
+    await page.evaluate(() => {
+      CanvasRenderingContext2D.prototype.clearRect = () => {
+        document.title = "painted";
+      };
+    });
+    server.change("sentiment_by_city", [{ key: { city: "London" }, columns: { messages: 5_432 } }]);
+    await expect.poll(() => page.locator(".map").getAttribute("aria-label")).toContain("London 5,432");
+    expect(await page.title()).not.toBe("painted");
+    expect(await shown()).toBe(after);
   });
 });
 

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { messageOf, request, RequestFailed, withQuery } from "../../src/api/client";
 import { countsOf, numberOf, textOf } from "../../src/api/types";
+import { scaleOf } from "../../src/charts/scale";
 import { timeOption } from "../../src/charts/time";
+import { axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
 import type { Palette } from "../../src/charts/palette";
 import { hrefOf, parseRoute } from "../../src/route";
 import { remember, remembered, type Memory } from "../../src/theme";
@@ -287,7 +289,6 @@ describe("charts over time", () => {
     neutral: "#000",
     negative: "#000",
     series: [],
-    emotions: {},
   };
   const series = [
     {
@@ -315,11 +316,77 @@ describe("charts over time", () => {
   });
 });
 
+describe("a trend", () => {
+  const MINUTE = 60_000;
+  const chart: TrendChart = {
+    times: [0, MINUTE, 3 * MINUTE],
+    series: [
+      { name: "messages", kind: "bar", colour: "#000", values: [900, 1_150, 700], axis: 1 },
+      { name: "sentiment", kind: "line", colour: "#000", values: [0.41, null, 0.48], axis: 0 },
+    ],
+    axes: [
+      { name: "sentiment", hasZero: false, digits: 2 },
+      { name: "messages", hasZero: true },
+    ],
+    tideline: MINUTE,
+  };
+
+  it("has the times, and the values of each series where there are some", () => {
+    expect(dataOf(chart)).toEqual([
+      [0, MINUTE, 3 * MINUTE],
+      [900, 1_150, 700],
+      [0.41, null, 0.48],
+    ]);
+  });
+
+  it("has room for half a bar on both sides, also where there is only one, or none", () => {
+    expect(spanOf(chart.times)).toEqual([-MINUTE / 2, 3.5 * MINUTE]);
+    for (const times of [[7], [7, 7]]) expect(spanOf(times)).toEqual([7 - MINUTE / 2, 7 + MINUTE / 2]);
+    expect(spanOf([])).toEqual([-MINUTE / 2, MINUTE / 2]);
+  });
+
+  it("has a scale of its own on each side", () => {
+    const [left, right] = [axisScale(chart, 0), axisScale(chart, 1)];
+    expect([left.from, left.to, left.digits]).toEqual([expect.closeTo(0.4), expect.closeTo(0.48), 2]);
+    expect(right).toMatchObject({ from: 0, to: 1_200, ticks: [0, 300, 600, 900, 1_200], digits: 0 });
+    expect(axisScale({ ...chart, series: [] }, 0)).toMatchObject({ from: 0, to: 1 });
+  });
+
+  it("shows the tideline where it is in the picture", () => {
+    expect(tidelineOf(chart)).toBe(MINUTE);
+    for (const tideline of [null, -1, 0, 3 * MINUTE, 4 * MINUTE]) expect(tidelineOf({ ...chart, tideline })).toBeNull();
+    expect(tidelineOf({ ...chart, times: [] })).toBeNull();
+  });
+});
+
 describe("the policy of the server", () => {
   it("lets the page load its own files, and nothing else", async () => {
     const policy = await policyOfServer();
     expect(policy).toMatch(/^default-src 'none'; script-src 'self'; /);
     expect(policy).toContain("frame-ancestors 'none'");
     expect(policy).not.toMatch(/https?:|unsafe-eval|\\/);
+  });
+});
+
+describe("a scale", () => {
+  it("goes in round steps from zero to beyond the longest", () => {
+    expect(scaleOf([208, 85, 293])).toEqual({ from: 0, to: 300, ticks: [0, 100, 200, 300], digits: 0 });
+    expect(scaleOf([45_800, 12])).toMatchObject({ to: 60_000, ticks: [0, 20_000, 40_000, 60_000] });
+    const small = scaleOf([0.23, 0.48]);
+    expect([small.from, small.digits]).toEqual([0, 1]);
+    expect(small.to).toBeCloseTo(0.6);
+  });
+
+  it("has zero only where it must be", () => {
+    expect(scaleOf([1_020, 1_180], { parts: 4, hasZero: false })).toMatchObject({ from: 1_000, to: 1_200 });
+    expect(scaleOf([5, 5], { hasZero: false })).toMatchObject({ from: 5, to: 6 });
+    expect(scaleOf([], { hasZero: false })).toMatchObject({ from: 0, to: 1 });
+  });
+
+  it("goes to both sides of zero, and is one where there is nothing", () => {
+    const both = scaleOf([-0.3, 0.48]);
+    expect(both.ticks.map((tick) => Number(tick.toFixed(6)))).toEqual([-0.3, 0, 0.3, 0.6]);
+    expect(scaleOf([-3, -1]).to).toBe(0);
+    for (const values of [[], [0], [0, 0]]) expect(scaleOf(values)).toMatchObject({ from: 0, to: 1 });
   });
 });

@@ -3,11 +3,10 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { countsOf, keyOf, numberOf, textOf, type Row } from "../../api/types";
-import { barOption } from "../../charts/bars";
 import { EMOTIONS } from "../../charts/palette";
-import { label, number, percent, signed } from "../../format";
+import { label, number, percent, sentimentName, signed } from "../../format";
 import { Alerts } from "../../ui/alerts";
-import { Chart } from "../../ui/chart";
+import { BarChart } from "../../ui/bars";
 import { Gauge } from "../../ui/gauge";
 import { ViewHead } from "../../ui/head";
 import { sortedRows, useView } from "../../ui/hooks";
@@ -18,40 +17,18 @@ import { Cities } from "./cities";
 import { Messages } from "./messages";
 import { Mood } from "./mood";
 
+/** Each part follows what it shows, and is rendered for nothing else. */
 export function Customers(): JSX.Element {
-  const overall = useView("sentiment_overall");
-  const all = [...overall.rows.values()][0];
-  const sentiment = numberOf(all, "avg_sentiment");
-  const messages = numberOf(all, "messages");
   return (
     <>
       <ViewHead title="Customers" view="sentiment_overall" />
       <div class="grid gauge-row">
-        <Panel title="Sentiment now" class="gauge-panel">
-          <Gauge value={sentiment} label="Average sentiment of the newest window" />
-          <PartsMark
-            label={`${number(numberOf(all, "positive"))} positive, ${number(numberOf(all, "neutral"))} neutral, ${number(numberOf(all, "negative"))} negative`}
-            parts={[
-              { name: "negative", value: numberOf(all, "negative") ?? 0, tone: "negative" },
-              { name: "neutral", value: numberOf(all, "neutral") ?? 0, tone: "neutral" },
-              { name: "positive", value: numberOf(all, "positive") ?? 0, tone: "positive" },
-            ]}
-          />
-          <Facts>
-            <Fact name="Messages" value={number(messages)} />
-            <Fact
-              name="Likely to leave"
-              value={number(numberOf(all, "high_churn"))}
-              note={`risk ${number(numberOf(all, "avg_churn_risk"), 2)}`}
-            />
-            <Fact name="Toxicity" value={percent(numberOf(all, "avg_toxicity"), 1)} />
-          </Facts>
-        </Panel>
+        <Now />
         <Cities />
       </div>
       <div class="grid halves">
         <Mood />
-        <Emotions row={all} />
+        <Emotions />
       </div>
       <div class="grid halves">
         <Products />
@@ -79,29 +56,59 @@ export function Customers(): JSX.Element {
   );
 }
 
-function Emotions({ row }: { row: Row | undefined }): JSX.Element {
+/** Everybody together. */
+function useOverall(): Row | undefined {
+  const overall = useView("sentiment_overall");
+  return [...overall.rows.values()][0];
+}
+
+function Now(): JSX.Element {
+  const all = useOverall();
+  const sentiment = numberOf(all, "avg_sentiment");
+  const messages = numberOf(all, "messages");
+  return (
+    <Panel title="Sentiment now" class="gauge-panel">
+      <Gauge value={sentiment} label="Average sentiment of the newest window" />
+      <PartsMark
+        label={`${number(numberOf(all, "positive"))} positive, ${number(numberOf(all, "neutral"))} neutral, ${number(numberOf(all, "negative"))} negative`}
+        parts={[
+          { name: "negative", value: numberOf(all, "negative") ?? 0, tone: "negative" },
+          { name: "neutral", value: numberOf(all, "neutral") ?? 0, tone: "neutral" },
+          { name: "positive", value: numberOf(all, "positive") ?? 0, tone: "positive" },
+        ]}
+      />
+      <Facts>
+        <Fact name="Messages" value={number(messages)} />
+        <Fact
+          name="Likely to leave"
+          value={number(numberOf(all, "high_churn"))}
+          note={`risk ${number(numberOf(all, "avg_churn_risk"), 2)}`}
+        />
+        <Fact name="Toxicity" value={percent(numberOf(all, "avg_toxicity"), 1)} />
+      </Facts>
+    </Panel>
+  );
+}
+
+function Emotions(): JSX.Element {
+  const row = useOverall();
   const counts = useMemo(() => countsOf(row, "emotions"), [row]);
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   return (
-    <Chart
+    <BarChart
       title="Emotions"
       note={total > 0 ? `${number(total)} messages of this window` : undefined}
       summary={`Messages by emotion: ${EMOTIONS.map((name) => `${name} ${counts[name] ?? 0}`).join(", ")}.`}
       height={240}
-      inputs={[counts]}
       empty={total > 0 ? null : "No message in the newest window."}
-      option={(palette) =>
-        barOption(palette, {
-          categories: EMOTIONS.map(label),
-          series: [
-            {
-              name: "messages",
-              values: EMOTIONS.map((name) => counts[name] ?? 0),
-              colours: EMOTIONS.map((name) => palette.emotions[name] ?? palette.quiet),
-            },
-          ],
-        })
-      }
+      names={EMOTIONS.map(label)}
+      series={[
+        {
+          name: "messages",
+          values: EMOTIONS.map((name) => counts[name] ?? 0),
+          colours: EMOTIONS.map((name) => `var(--emotion-${name})`),
+        },
+      ]}
       table={() => ({
         columns: [{ name: "Emotion" }, { name: "Messages", numeric: true }, { name: "Share", numeric: true }],
         rows: EMOTIONS.map((name) => ({
@@ -118,29 +125,24 @@ function Products(): JSX.Element {
   const rows = useMemo(() => sortedRows(view, (row) => numberOf(row, "messages")), [view]);
   const name = (row: Row): string => keyOf(row, "product") || "none named";
   return (
-    <Chart
+    <BarChart
       title="Products compared"
       note="average sentiment"
       summary={`Average sentiment by product: ${rows.map((row) => `${name(row)} ${signed(numberOf(row, "avg_sentiment"))}`).join(", ")}.`}
       height={250}
-      inputs={[view]}
       empty={rows.length > 0 ? null : "No product in the newest window."}
-      option={(palette) =>
-        barOption(palette, {
-          categories: rows.map(name),
-          series: [
-            {
-              name: "average sentiment",
-              digits: 2,
-              values: rows.map((row) => numberOf(row, "avg_sentiment")),
-              colours: rows.map((row) => {
-                const value = numberOf(row, "avg_sentiment") ?? 0;
-                return value >= 0.05 ? palette.positive : value <= -0.05 ? palette.negative : palette.neutral;
-              }),
-            },
-          ],
-        })
-      }
+      names={rows.map(name)}
+      digits={2}
+      series={[
+        {
+          name: "average sentiment",
+          values: rows.map((row) => numberOf(row, "avg_sentiment")),
+          colours: rows.map((row) => {
+            const tone = sentimentName(numberOf(row, "avg_sentiment"));
+            return `var(--${tone === "unknown" ? "neutral" : tone})`;
+          }),
+        },
+      ]}
       table={() => ({
         columns: [
           { name: "Product" },

@@ -3,9 +3,9 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { numberOf, textOf } from "../../api/types";
-import { barOption } from "../../charts/bars";
 import { timeOption } from "../../charts/time";
 import { moment, number } from "../../format";
+import { BarChart } from "../../ui/bars";
 import { Chart } from "../../ui/chart";
 import { Nothing, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
@@ -14,6 +14,7 @@ import { reportState, useReport } from "./reports";
 const MOVIES = 12;
 const USERS_PER_PAGE = 50;
 const STARS = ["rating_1", "rating_2", "rating_3", "rating_4", "rating_5"] as const;
+const STAR_COLOURS = ["negative", "series-6", "neutral", "series-1", "positive"].map((name) => `var(--${name})`);
 
 export function Batch(): JSX.Element {
   return (
@@ -81,31 +82,17 @@ export function Popular({ height = 270, shown = MOVIES }: { height?: number; sho
   const report = useReport("batch_popular_movies", shown);
   const rows = report.data?.rows ?? [];
   return (
-    <Chart
+    <BarChart
       title="Most viewed"
       note="all of history"
       summary={`The ${rows.length} movies with most views; the first is ${textOf(rows[0], "movie_id")}.`}
       height={height}
-      inputs={[report.data]}
       empty={reportState(report)}
-      option={(palette) =>
-        barOption(palette, {
-          legend: true,
-          categories: rows.map((row) => textOf(row, "movie_id")),
-          series: [
-            {
-              name: "views",
-              values: rows.map((row) => numberOf(row, "views")),
-              colours: palette.series[0] ?? palette.batch,
-            },
-            {
-              name: "viewers",
-              values: rows.map((row) => numberOf(row, "viewers")),
-              colours: palette.series[1] ?? palette.speed,
-            },
-          ],
-        })
-      }
+      names={rows.map((row) => textOf(row, "movie_id"))}
+      series={[
+        { name: "views", values: rows.map((row) => numberOf(row, "views")), colours: "var(--series-1)" },
+        { name: "viewers", values: rows.map((row) => numberOf(row, "viewers")), colours: "var(--series-2)" },
+      ]}
       table={() => ({
         columns: [
           { name: "Rank", numeric: true },
@@ -134,27 +121,19 @@ function RatingStats(): JSX.Element {
   );
   const rows = all.slice(0, MOVIES);
   return (
-    <Chart
+    <BarChart
       title="Ratings, one star to five"
       note={`the ${rows.length} most rated`}
       summary={`How many ratings of each number of stars ${rows.length} movies have.`}
       height={340}
-      inputs={[report.data]}
       empty={reportState(report)}
-      option={(palette) =>
-        barOption(palette, {
-          legend: true,
-          categories: rows.map((row) => `${textOf(row, "movie_id")}  ${number(numberOf(row, "avg_rating"), 2)}`),
-          series: STARS.map((column, at) => ({
-            name: `${at + 1} ★`,
-            stack: "stars",
-            values: rows.map((row) => numberOf(row, column)),
-            colours:
-              [palette.negative, palette.series[5], palette.neutral, palette.series[0], palette.positive][at] ??
-              palette.quiet,
-          })),
-        })
-      }
+      names={rows.map((row) => `${textOf(row, "movie_id")}  ${number(numberOf(row, "avg_rating"), 2)}`)}
+      stacked
+      series={STARS.map((column, at) => ({
+        name: `${at + 1} ★`,
+        values: rows.map((row) => numberOf(row, column)),
+        colours: STAR_COLOURS[at] ?? "var(--quiet)",
+      }))}
       table={() => ({
         columns: [
           { name: "Movie" },

@@ -3,9 +3,9 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { keyOf, numberOf } from "../../api/types";
-import { barOption } from "../../charts/bars";
+import { SERIES_COLOURS } from "../../charts/palette";
 import { label, number } from "../../format";
-import { Chart } from "../../ui/chart";
+import { BarChart } from "../../ui/bars";
 import { sortedRows, useView } from "../../ui/hooks";
 import { ShareMark } from "../../ui/marks";
 import { Nothing, Panel, Scroll } from "../../ui/panel";
@@ -40,19 +40,14 @@ export function Distribution({ height = 250 }: { height?: number }): JSX.Element
   ];
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
   return (
-    <Chart
+    <BarChart
       title="What happens now"
       note={total > 0 ? `${number(total)} events in this window` : undefined}
       summary={`Events of the newest window: ${types.map((type) => `${type} ${counts.get(type) ?? 0}`).join(", ")}.`}
       height={height}
-      inputs={[view]}
       empty={total > 0 ? null : "No events in the newest window."}
-      option={(palette) =>
-        barOption(palette, {
-          categories: types.map(label),
-          series: [{ name: "events", values: types.map((type) => counts.get(type) ?? 0), colours: palette.series }],
-        })
-      }
+      names={types.map(label)}
+      series={[{ name: "events", values: types.map((type) => counts.get(type) ?? 0), colours: SERIES_COLOURS }]}
       table={() => ({
         columns: [{ name: "Kind" }, { name: "Events", numeric: true }],
         rows: types.map((type) => ({ id: type, cells: [label(type), number(counts.get(type) ?? 0)] })),
