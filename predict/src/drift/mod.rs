@@ -18,7 +18,7 @@
 //! The data set has drifted when the share of drifted features is at least 0.5.
 //!
 //! # Layout
-//! [`sample`]: what is compared · [`test`]: the tests, pure functions of two samples · [`compare()`]: which test, and what
+//! [`sample`]: what is compared · [`mod@test`]: the tests, pure functions of two samples · [`compare()`]: which test, and what
 //! comes of it · [`recorder`]: the samples, by the hour · [`report`]: the result · [`html`]: the result as a page
 
 mod compare;

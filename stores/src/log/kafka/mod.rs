@@ -8,7 +8,7 @@
 //! - A reader sees every committed record of a partition once and in order, from the offset that it names. Offsets may
 //!   have no record (transaction markers, aborted or compacted records); where they are the last ones of a partition,
 //!   [`Log::skip`] tells where to go on.
-//! - An offset that retention has taken is [`PortError::Expired`](tideline_common::ports::PortError::Expired), never
+//! - An offset that retention has taken is [`PortError::Expired`], never
 //!   a silent jump.
 //!
 //! # Append time
