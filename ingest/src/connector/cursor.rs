@@ -6,7 +6,8 @@
 //! Notes are a chain, as the files of Bronze are: each is put only if absent, under the number after the last one. Of two
 //! processes that write at once one finds its number taken, and knows that it is no longer the one. A note says until when
 //! its holder has the connector for itself; when that has passed without another note, whoever looks may go on. Older
-//! notes than the last few are deleted.
+//! notes than the last few are deleted, which makes their numbers free again: so a note counts only as the last one, and
+//! whoever put it looks whether it is.
 
 use std::sync::Arc;
 
@@ -94,13 +95,18 @@ impl Cursors {
         format!("{}/{number:020}.json", self.folder)
     }
 
+    /// The highest number there is.
+    async fn last(&self) -> PortResult<Option<u64>> {
+        let prefix = format!("{}/", self.folder);
+        let number = |path: &str| path.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok();
+        let found = self.objects.list(&self.folder).await?;
+        Ok(found.iter().filter_map(|object| number(&object.path)).max())
+    }
+
     /// Goes to the end of the chain. An object that was deleted meanwhile is not its end.
     async fn reload(&mut self) -> PortResult<()> {
-        let prefix = format!("{}/", self.folder);
         for _ in 0..KEPT {
-            let found = self.objects.list(&self.folder).await?;
-            let number = |path: &str| path.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok();
-            let Some(last) = found.iter().filter_map(|object| number(&object.path)).max() else {
+            let Some(last) = self.last().await? else {
                 (self.number, self.note) = (0, Note::default());
                 return Ok(());
             };
@@ -124,8 +130,8 @@ impl Cursors {
     /// Another process has it; the object store does not answer.
     pub async fn claim(&mut self, now: Timestamp) -> Result<(), CursorError> {
         let Some(lease) = self.lease else { return Ok(()) };
-        if self.note.holder != self.holder {
-            // Somebody else's note may have been followed by others.
+        if self.note.holder != self.holder || self.note.until <= now {
+            // Somebody else's note may have been followed by others, and one's own too, once its time is over.
             self.reload().await?;
             if self.note.holder != self.holder && self.note.until > now {
                 return Err(self.taken());
@@ -133,8 +139,8 @@ impl Cursors {
         } else if self.note.until.since(now) > Span(lease.micros() / 2) {
             return Ok(());
         }
-        let note = Note { holder: self.holder.clone(), until: now.plus(lease), ..self.note.clone() };
-        self.put(note).await
+        let holder = self.holder.clone();
+        self.put(|last| Note { holder: holder.clone(), until: now.plus(lease), ..last.clone() }).await
     }
 
     /// Notes that everything up to `cursor` is in the log, with the poll that began at `polled_at`.
@@ -143,7 +149,8 @@ impl Cursors {
     /// Another process has gone on; the object store does not answer, and the note may be there or not: note it again.
     pub async fn commit(&mut self, cursor: Json, polled_at: Timestamp, now: Timestamp) -> Result<(), CursorError> {
         let until = self.lease.map_or(now, |lease| now.plus(lease));
-        self.put(Note { holder: self.holder.clone(), until, polled_at: Some(polled_at), cursor: Some(cursor) }).await
+        let note = Note { holder: self.holder.clone(), until, polled_at: Some(polled_at), cursor: Some(cursor) };
+        self.put(|_| note.clone()).await
     }
 
     /// Lets another process have the connector at once.
@@ -154,33 +161,60 @@ impl Cursors {
         if self.lease.is_none() || self.note.holder != self.holder || self.note.until <= now {
             return Ok(());
         }
-        self.put(Note { until: now, ..self.note.clone() }).await
+        self.put(|last| Note { until: now, ..last.clone() }).await
     }
 
     fn taken(&self) -> CursorError {
         CursorError::Taken { holder: self.note.holder.clone(), until: self.note.until }
     }
 
-    async fn put(&mut self, note: Note) -> Result<(), CursorError> {
-        let number = self.number + 1;
-        let path = self.path(number);
-        let stored =
-            serde_json::to_vec(&Stored::V1(note.clone())).map_err(|error| PortError::invalid(path.clone(), error))?;
-        match self.objects.put_if_absent(&path, Bytes::from(stored)).await? {
-            Created::Yes => (self.number, self.note) = (number, note),
-            Created::Exists => {
+    /// Puts what `make` makes of the last note after it.
+    async fn put(&mut self, make: impl Fn(&Note) -> Note) -> Result<(), CursorError> {
+        // Twice, as the first number may be taken by an attempt of one's own that has worked without our hearing of it.
+        for _ in 0..2 {
+            let (number, note) = (self.number + 1, make(&self.note));
+            let path = self.path(number);
+            let stored = serde_json::to_vec(&Stored::V1(note.clone()))
+                .map_err(|error| PortError::invalid(path.clone(), error))?;
+            if self.objects.put_if_absent(&path, Bytes::from(stored)).await? == Created::Yes {
+                self.check_last(number).await?;
+                (self.number, self.note) = (number, note.clone());
+            } else {
                 self.reload().await?;
-                // It is ours when an earlier attempt has worked without our hearing of it.
-                if self.note != note {
-                    return Err(self.taken());
+                if self.note.holder != self.holder {
+                    break;
                 }
             }
+            self.delete_old().await;
+            if self.note == note {
+                return Ok(());
+            }
         }
-        if let Some(old) = self.number.checked_sub(KEPT).filter(|old| *old > 0)
-            && let Err(error) = self.objects.delete(&self.path(old)).await
-        {
-            tracing::debug!(%error, path = self.path(old), "an old note of a connector was not deleted");
+        Err(self.taken())
+    }
+
+    /// Makes sure that the note `number`, which was just put, is the last one. The number was free, too, if others have gone
+    /// on from it while this process slept, and have deleted what they put there: then nothing is to go on from this note.
+    async fn check_last(&mut self, number: u64) -> Result<(), CursorError> {
+        if self.lease.is_none() || self.last().await?.is_none_or(|last| last <= number) {
+            return Ok(());
         }
-        Ok(())
+        self.delete(number).await;
+        self.reload().await?;
+        Err(self.taken())
+    }
+
+    async fn delete_old(&self) {
+        if let Some(old) = self.number.checked_sub(KEPT).filter(|old| *old > 0) {
+            self.delete(old).await;
+        }
+    }
+
+    /// Deletes a note that nobody reads any more. One that stays does no harm.
+    async fn delete(&self, number: u64) {
+        let path = self.path(number);
+        if let Err(error) = self.objects.delete(&path).await {
+            tracing::debug!(%error, path, "a note of a connector was not deleted");
+        }
     }
 }

@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod config;
+mod cursor;
 mod http;
 mod instagram;
 mod reddit;

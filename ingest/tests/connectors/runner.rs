@@ -219,6 +219,31 @@ async fn a_process_that_slept_too_long_finds_the_other_at_work() {
 }
 
 #[tokio::test]
+async fn a_process_that_slept_for_many_polls_of_the_other_does_not_poll_beside_it() {
+    let world = World::new();
+    let server = trending(&world).await;
+    let (mut one, mut two) = (process(&world, &server, "one"), process(&world, &server, "two"));
+    one.settle().await;
+    two.settle().await;
+    world.advance(Span::MINUTE);
+    // More notes than are kept: the number after the last one of the first process is free again.
+    for _ in 0..8 {
+        world.advance(Span::from_secs(30));
+        two.settle().await;
+    }
+    assert_eq!(two.status().polls, 8);
+    for _ in 0..3 {
+        one.settle().await;
+        assert_eq!((one.status().state, one.status().polls), (State::Standby, 1));
+        world.advance(Span::from_secs(30));
+        two.settle().await;
+    }
+    assert_eq!((two.status().state, two.status().polls), (State::Running, 11));
+    assert_eq!(server.asked().len(), 12);
+    assert_eq!(world.paths().len(), 3, "{:?}", world.paths());
+}
+
+#[tokio::test]
 async fn a_process_that_lost_its_connector_while_it_fetched_appends_nothing_of_it() {
     let world = World::new();
     let server = trending(&world).await;
