@@ -30,6 +30,13 @@ impl Backoff {
         Span(bound.min(self.max.micros()).max(0))
     }
 
+    /// A wait after `failures` failures in a row that is not shorter than the first bound: between `initial` and the bound, all
+    /// equally likely. For what will hardly be otherwise any sooner.
+    pub fn wait_at_least(&self, failures: u32) -> Span {
+        let (least, bound) = (self.bound(1).micros(), self.bound(failures).micros());
+        Span(self.rng.lock().random_range(least..=bound))
+    }
+
     /// A wait after `failures` failures in a row.
     pub fn wait(&self, failures: u32) -> Span {
         let bound = self.bound(failures).micros();
@@ -62,5 +69,18 @@ mod tests {
             assert!((880..1_120).contains(&share), "{share} in {range:?}");
         }
         assert_eq!(Backoff::new(Span::ZERO, Span::from_secs(60), 7).wait(5), Span::ZERO);
+    }
+
+    #[test]
+    fn waits_with_a_least_are_spread_above_it() {
+        let backoff = Backoff::new(Span::MINUTE, Span::from_secs(15 * 60), 7);
+        assert_eq!(backoff.wait_at_least(1), Span::MINUTE);
+        let waits: Vec<Span> = (0..1_000).map(|_| backoff.wait_at_least(9)).collect();
+        assert!(waits.iter().all(|wait| (Span::MINUTE..=Span::from_secs(15 * 60)).contains(wait)));
+        let late = waits.iter().filter(|wait| **wait > Span::from_secs(8 * 60)).count();
+        assert!((440..560).contains(&late), "{late}");
+        // The longest wait holds whatever the first one is.
+        assert_eq!(Backoff::new(Span::MINUTE, Span::SECOND, 7).wait_at_least(3), Span::SECOND);
+        assert_eq!(Backoff::new(Span::ZERO, Span::MINUTE, 7).wait_at_least(5), Span::ZERO);
     }
 }

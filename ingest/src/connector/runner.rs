@@ -79,6 +79,8 @@ pub struct Runner {
     backoff: Backoff,
     refusals: Backoff,
     failures: u32,
+    /// After something that has not worked: when it is tried again, and how long that was ahead.
+    retry: Option<(Timestamp, Span)>,
 }
 
 /// What is to be appended.
@@ -113,7 +115,7 @@ impl Runner {
         // Without waits between attempts there are none here either: for tests, and for servers on one's own machine.
         let refused = if parts.retry_initial == Span::ZERO { Span::ZERO } else { REFUSED_INITIAL };
         let refusals = Backoff::new(refused, REFUSED_MAX, seed);
-        Self { parts, around, cursors: None, batch: None, noting: None, backoff, refusals, failures: 0 }
+        Self { parts, around, cursors: None, batch: None, noting: None, backoff, refusals, failures: 0, retry: None }
     }
 
     /// How it is doing, for others to read.
@@ -144,6 +146,10 @@ impl Runner {
         if let Err(error) = self.claim(now).await {
             return self.unclaimed(&error, now);
         }
+        if let Some(at) = self.retry_at(now) {
+            return self.wait_until(at, now);
+        }
+        self.retry = None;
         if let Some((cursor, polled_at, more)) = self.noting.take() {
             return self.note(cursor, polled_at, more).await;
         }
@@ -153,9 +159,7 @@ impl Runner {
         let due = self.due(now);
         if due > now {
             self.change(|status| status.next_poll = Some(due));
-            // Whoever waits long says in between that they are there.
-            let wait = due.since(now);
-            return Step::Wait(self.around.lease.map_or(wait, |lease| wait.min(Span(lease.micros() / 3))));
+            return self.wait_until(due, now);
         }
         match self.fetch(cancel).await {
             None => Step::Go,
@@ -167,6 +171,17 @@ impl Runner {
             }
             Some(Err(error)) => self.failed(&error),
         }
+    }
+
+    /// Whoever waits long says in between that they are there: every step begins with that.
+    fn wait_until(&self, at: Timestamp, now: Timestamp) -> Step {
+        let wait = at.since(now);
+        Step::Wait(self.around.lease.map_or(wait, |lease| wait.min(Span(lease.micros() / 3))))
+    }
+
+    /// When what has not worked is tried again, if that is still to come: not where the clock was set back since.
+    fn retry_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.retry.filter(|(at, wait)| *at > now && at.since(now) <= *wait).map(|(at, _)| at)
     }
 
     /// When the next poll is due: after a restart too, so that one does not poll more often than told.
@@ -197,13 +212,20 @@ impl Runner {
                 // It may be let go before its time.
                 Step::Wait(until.since(now).max(Span::SECOND).min(Span(lease.micros() / 3)))
             }
-            CursorError::Port(_) => self.troubled(error),
+            CursorError::Port(_) => {
+                // Whoever waits anyway tries again meanwhile, and has nothing new to tell.
+                if let Some(at) = self.retry_at(now) {
+                    tracing::debug!(connector = self.parts.name, %error, "the lease of a connector was not renewed");
+                    return self.wait_until(at, now);
+                }
+                self.troubled(error)
+            }
         }
     }
 
     /// Another process has gone on: what this one has fetched is the other's to fetch.
     fn dispossessed(&mut self, error: &CursorError) {
-        (self.batch, self.noting) = (None, None);
+        (self.batch, self.noting, self.retry) = (None, None, None);
         let was = self.parts.status.get().state;
         if was != State::Standby {
             tracing::info!(connector = self.parts.name, reason = %error, "a connector stands by");
@@ -360,7 +382,8 @@ impl Runner {
     fn failed(&mut self, error: &FetchError) -> Step {
         self.failures = self.failures.saturating_add(1);
         let transient = error.is_transient();
-        let wait = if transient { self.backoff.wait(self.failures) } else { self.refusals.wait(self.failures) };
+        let wait =
+            if transient { self.backoff.wait(self.failures) } else { self.refusals.wait_at_least(self.failures) };
         // Not more often than when it works.
         let wait = wait.max(self.parts.every.min(self.parts.retry_max));
         let state = if transient { State::Failing } else { State::Refused };
@@ -385,7 +408,8 @@ impl Runner {
         gauge!("tideline_connector_up", "connector" => self.parts.name.clone()).set(0.0);
         counter!("tideline_connector_polls_total", "connector" => self.parts.name.clone(), "outcome" => "failed")
             .increment(1);
-        let (next, failures) = (self.around.time.now().plus(wait), self.failures);
+        let now = self.around.time.now();
+        let (next, failures) = (now.plus(wait), self.failures);
         let held_until = self.parts.api.held_until();
         self.change(|status| {
             status.state = state;
@@ -394,7 +418,8 @@ impl Runner {
             status.next_poll = Some(next);
             status.held_until = held_until;
         });
-        Step::Wait(wait)
+        self.retry = Some((next, wait));
+        self.wait_until(next, now)
     }
 
     fn change(&self, change: impl FnOnce(&mut Status)) {

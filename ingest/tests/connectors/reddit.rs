@@ -276,7 +276,7 @@ async fn comments_mention_the_titles_that_were_seen_until_then() {
     reddit.again(&movies.world).await;
     assert_eq!((movies.taken().len(), reddit.status().state), (0, State::Failing));
     let asked = movies.server.asked().len();
-    reddit.settle().await;
+    reddit.again(&movies.world).await;
     assert_eq!(mentions(&movies.world), [r#"["comment 10","more"]"#, r#"["comment 10","more"]"#]);
     assert_eq!(movies.server.asked().len(), asked);
     // Another title from now on.

@@ -60,9 +60,9 @@ async fn a_log_that_fails_is_given_the_same_records_again() {
     assert_eq!(stocks.status().state, State::Failing);
     assert!(stocks.status().error.unwrap().contains("told to fail"));
     let asked = server.asked().len();
-    stocks.settle().await;
-    stocks.settle().await;
-    stocks.settle().await;
+    stocks.again(&world).await;
+    stocks.again(&world).await;
+    stocks.again(&world).await;
     assert_eq!(world.take("trade_timestamp"), minutes(0, 3));
     // Fetched once, appended until it worked.
     assert_eq!(server.asked().len(), asked);
@@ -96,9 +96,13 @@ async fn a_note_that_is_not_written_is_written_before_anything_else_is_fetched()
         stocks.settle().await;
         assert_eq!(stocks.status().state, State::Failing);
         let asked = server.asked().len();
-        stocks.settle().await;
-        stocks.settle().await;
-        assert_eq!(stocks.status().state, State::Running, "{failing:?}");
+        let mut attempts = 0;
+        while stocks.status().state == State::Failing {
+            stocks.again(&world).await;
+            attempts += 1;
+        }
+        // One that has worked without an answer needs no other.
+        assert_eq!(attempts, if failing == Failing::Before { 2 } else { 1 });
         assert_eq!(server.asked().len(), asked);
         // In the log once, and the next poll goes on after it.
         world.advance(Span::MINUTE);
@@ -291,6 +295,53 @@ async fn a_server_that_is_slow_does_not_cost_the_connector() {
     assert_eq!(one.status().polls, 0);
     // Four minutes, four leases long.
     assert_eq!(world.now().to_string(), "2026-01-05T12:04:00Z");
+}
+
+#[tokio::test]
+async fn whoever_waits_after_a_failure_keeps_the_connector() {
+    let refused = "api_key = \"k\"\nevery = \"30s\"\nretry_initial = \"1s\"";
+    let failing = "api_key = \"k\"\nevery = \"1h\"\nretry_initial = \"1s\"\nretry_max = \"1h\"\nattempts = 1";
+    for (status, keys, state) in [(403, refused, State::Refused), (500, failing, State::Failing)] {
+        let world = World::new();
+        let server = Server::start(&world, move |_, _| Reply::status(status)).await;
+        let connector = |name| World::connector_in(shared(&world, name), &server, "tmdb", keys);
+        let (mut one, mut two) = (connector("one"), connector("two"));
+        let mut waits = vec![world.now()];
+        // Three hours, in which waits grow to a quarter of an hour and more.
+        for _ in 0..540 {
+            assert!(one.settle().await <= Span::from_secs(20));
+            two.settle().await;
+            assert_eq!((one.status().state, two.status().state), (state, State::Standby));
+            let next = one.status().next_poll.unwrap();
+            if waits.last() != Some(&next) {
+                waits.push(next);
+            }
+            world.advance(Span::from_secs(20));
+        }
+        let asked = server.asked();
+        assert!(asked.len() > 1 && asked.len() <= 3 * 60, "{}", asked.len());
+        assert!(waits.windows(2).any(|pair| pair[1].since(pair[0]) > Span::from_secs(5 * 60)), "{waits:?}");
+        // Nobody is asked before the time that was told.
+        for (request, due) in asked.iter().zip(&waits) {
+            assert!(request.at >= *due, "{} before {due}", request.at);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_refuses_is_left_alone_for_a_minute_to_a_quarter_of_an_hour() {
+    let world = World::new();
+    let server = Server::start(&world, |_, _| Reply::status(403)).await;
+    let mut tmdb = world.connector(&server, "tmdb", "api_key = \"k\"\nevery = \"1s\"\nretry_initial = \"1s\"");
+    let mut waits = vec![tmdb.settle().await];
+    for _ in 0..60 {
+        waits.push(tmdb.again(&world).await);
+    }
+    assert_eq!((waits[0], server.asked().len()), (Span::MINUTE, 61));
+    assert!(waits[1] <= Span::from_secs(120), "{waits:?}");
+    let longest = Span::from_secs(15 * 60);
+    assert!(waits.iter().all(|wait| (Span::MINUTE..=longest).contains(wait)), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait > Span::from_secs(10 * 60)), "{waits:?}");
 }
 
 #[tokio::test]
