@@ -8,7 +8,8 @@
 //! A poll asks for what came after the newest post of the last one (`since_id`), and turns all pages before anything is appended, so that
 //! posts are appended oldest first. A backlog of more than [`PAGES_MAX`] pages is taken in parts, newest part first: the cursor then holds
 //! both ends of what is still to be fetched (`since_id`, `until_id`), so that a restart goes on in the middle. Before the first post there
-//! is no id to go on from; then the time of the first poll is. A `since_id` older than seven days is refused: a gap.
+//! is no id to go on from; then the time of the first poll is. X takes a time (`start_time`) beside no id: with `until_id` the time is sent as
+//! the id that a post of that time would have. A `since_id` or an `until_id` older than seven days is refused: a gap.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,9 @@ const PAGES_MAX: u32 = 10;
 const BACK: Span = Span(7 * Span::DAY.micros());
 /// The search must begin after that; it is not known to the second how far.
 const BACK_MARGIN: Span = Span::MINUTE;
+/// Ids hold the time: milliseconds since then, and 22 bits that tell posts of the same millisecond apart.
+const ID_EPOCH_MS: i64 = 1_288_834_974_657;
+const ID_TIME_SHIFT: u32 = 22;
 /// Bytes of a query at most (of applications without special access).
 pub(super) const QUERY_MAX: usize = 512;
 
@@ -134,11 +138,16 @@ impl RecentSearch {
             .append_pair("tweet.fields", "author_id,created_at,geo,lang")
             .append_pair("expansions", "geo.place_id")
             .append_pair("place.fields", "full_name,name");
-        if let Some(id) = &cursor.since_id {
-            pairs.append_pair("since_id", id);
-        } else if let Some(time) = cursor.start_time {
+        let lower = match (&cursor.since_id, cursor.start_time, &cursor.until_id) {
+            (Some(id), ..) => Some(("since_id", id.clone())),
+            // X refuses `start_time` beside `until_id`.
+            (None, Some(time), Some(_)) => Some(("since_id", id_before(time).to_string())),
             // Whole seconds, the first one included.
-            pairs.append_pair("start_time", &time.floor(Span::SECOND).to_string());
+            (None, Some(time), None) => Some(("start_time", time.floor(Span::SECOND).to_string())),
+            (None, None, _) => None,
+        };
+        if let Some((name, value)) = lower {
+            pairs.append_pair(name, &value);
         }
         if let Some(id) = &cursor.until_id {
             pairs.append_pair("until_id", id);
@@ -178,6 +187,36 @@ fn number(id: &str) -> Option<u64> {
     id.parse().ok()
 }
 
+/// The greatest number before those of posts of `time`'s second, and later ones.
+fn id_before(time: Timestamp) -> u64 {
+    let millis = time.floor(Span::SECOND).micros().div_euclid(1_000) - ID_EPOCH_MS;
+    ((millis.max(0) as u64) << ID_TIME_SHIFT).saturating_sub(1)
+}
+
+impl Cursor {
+    /// Where to go on when X refused to search this far back, and what is missing; `None`: it refused something else.
+    ///
+    /// X says: 'since_id' must be a tweet id created after [a time seven days ago].
+    fn after_refusal(&self, said: &str, oldest_start: Timestamp) -> Option<(Self, String)> {
+        // The upper end first: when even that is too old, nothing is left between both.
+        if let Some(until) = self.until_id.as_ref().filter(|_| said.contains("until_id")) {
+            return Some((
+                self.given_up(),
+                format!("the search no longer goes back to what is older than post {until}"),
+            ));
+        }
+        let since = self.since_id.as_ref().filter(|_| said.contains("since_id"))?;
+        let gap = format!("the search no longer goes back to post {since}");
+        // A search that was broken off still goes on below what is in the log.
+        Some((Self { since_id: None, start_time: Some(oldest_start), ..self.clone() }, gap))
+    }
+
+    /// Without what is left of a search that was broken off: on from the newest post of it.
+    fn given_up(&self) -> Self {
+        Self { since_id: self.newest.clone().or_else(|| self.since_id.clone()), ..Self::default() }
+    }
+}
+
 #[async_trait]
 impl Feed for RecentSearch {
     async fn fetch(&self, api: &Api, cursor: Option<&Json>) -> Result<Fetched, FetchError> {
@@ -189,23 +228,25 @@ impl Feed for RecentSearch {
         };
         let oldest_start = api.now().minus(BACK).plus(BACK_MARGIN);
         let start = Cursor { start_time: cursor.start_time.map(|at| at.max(oldest_start)), ..cursor.clone() };
+        if let (None, Some(time), Some(until)) = (&start.since_id, start.start_time, &start.until_id)
+            && number(until).is_some_and(|until| until <= id_before(time).saturating_add(1))
+        {
+            // While this process rested, the lower end has come past the upper one.
+            let gap = format!("the search no longer goes back to what is older than post {until}");
+            let cursor = write_cursor(&start.given_up())?;
+            return Ok(Fetched { cursor, more: true, gap: Some(gap), ..Fetched::default() });
+        }
         let (mut tweets, mut places) = (Vec::new(), BTreeMap::new());
         let mut token: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let answer: Answer = match api.get(&self.url(&start, token.as_deref())).await {
                 Ok(answer) => answer,
-                // X says: 'since_id' must be a tweet id created after [a time seven days ago].
-                Err(error)
-                    if cursor.since_id.is_some() && error.refusal().is_some_and(|said| said.contains("since_id")) =>
-                {
-                    let gap = format!(
-                        "the search no longer goes back to post {}: {error}",
-                        cursor.since_id.unwrap_or_default()
-                    );
-                    let cursor = write_cursor(&Cursor { start_time: Some(oldest_start), ..Cursor::default() })?;
-                    return Ok(Fetched { cursor, more: true, gap: Some(gap), ..Fetched::default() });
+                Err(error) => {
+                    let refused = error.refusal().and_then(|said| cursor.after_refusal(said, oldest_start));
+                    let Some((next, gap)) = refused else { return Err(error) };
+                    let (cursor, gap) = (write_cursor(&next)?, Some(format!("{gap}: {error}")));
+                    return Ok(Fetched { cursor, more: true, gap, ..Fetched::default() });
                 }
-                Err(error) => return Err(error),
             };
             places.extend(answer.includes.places.into_iter().filter_map(|place| {
                 // `name` is the city, `full_name` the city with its region.
