@@ -81,6 +81,14 @@ pub struct Item {
     pub language: Option<String>,
 }
 
+/// Those of `records` that are as documented, one by one: what is not costs nobody else, and is counted.
+fn decoded<T: DeserializeOwned>(records: Vec<Json>, unreadable: &mut usize) -> Vec<T> {
+    let all = records.len();
+    let decoded: Vec<T> = records.into_iter().filter_map(|record| serde_json::from_value(record).ok()).collect();
+    *unreadable += all - decoded.len();
+    decoded
+}
+
 /// A cursor as a feed wrote it.
 fn read_cursor<T: DeserializeOwned>(cursor: Option<&Json>) -> Result<Option<T>, FetchError> {
     let Some(cursor) = cursor else { return Ok(None) };

@@ -22,7 +22,7 @@ use tideline_common::time::{Span, Timestamp};
 use super::api::Api;
 use super::error::FetchError;
 use super::message::{Messages, Post, plain};
-use super::{Feed, Fetched, Item, below, read_cursor, write_cursor};
+use super::{Feed, Fetched, Item, below, decoded, read_cursor, write_cursor};
 
 /// Pages that are fetched before what they hold is appended.
 const PAGES_MAX: u32 = 10;
@@ -61,7 +61,7 @@ struct Cursor {
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
-    data: Vec<Tweet>,
+    data: Vec<Json>,
     #[serde(default)]
     includes: Includes,
     meta: Meta,
@@ -70,7 +70,7 @@ struct Answer {
 #[derive(Default, Deserialize)]
 struct Includes {
     #[serde(default)]
-    places: Vec<Place>,
+    places: Vec<Json>,
 }
 
 #[derive(Deserialize)]
@@ -248,7 +248,8 @@ impl Feed for RecentSearch {
                     return Ok(Fetched { cursor, more: true, gap, ..Fetched::default() });
                 }
             };
-            places.extend(answer.includes.places.into_iter().filter_map(|place| {
+            // A place that is not as documented is one that is not told.
+            places.extend(decoded::<Place>(answer.includes.places, &mut 0).into_iter().filter_map(|place| {
                 // `name` is the city, `full_name` the city with its region.
                 Some((place.id, place.name.or(place.full_name)?))
             }));
@@ -259,9 +260,12 @@ impl Feed for RecentSearch {
             }
         }
         let mut warnings = Vec::new();
-        let mut found: BTreeMap<u64, (Timestamp, Tweet)> = BTreeMap::new();
         let all = tweets.len();
-        for tweet in tweets {
+        // Of those that are left out too, so that they are not fetched, and told of, again and again.
+        let ids = || tweets.iter().filter_map(|tweet| number(tweet["id"].as_str()?));
+        let (oldest, newest) = (ids().min(), ids().max());
+        let mut found: BTreeMap<u64, (Timestamp, Tweet)> = BTreeMap::new();
+        for tweet in decoded::<Tweet>(tweets, &mut 0) {
             if let (Some(number), Ok(at)) = (number(&tweet.id), Timestamp::parse(&tweet.created_at)) {
                 found.insert(number, (at, tweet));
             }
@@ -270,14 +274,18 @@ impl Feed for RecentSearch {
             warnings
                 .push(format!("{} posts are not as documented, or came twice, and were left out", all - found.len()));
         }
-        let (oldest, newest) = (found.first_key_value(), found.last_key_value());
-        let newest_of_search = cursor.newest.clone().or_else(|| newest.map(|(id, _)| id.to_string()));
+        let newest_of_search = cursor.newest.clone().or_else(|| newest.map(|id| id.to_string()));
         let next = match (&token, oldest) {
             // Broken off: what is older than this part comes next.
-            (Some(_), Some((oldest, _))) => {
+            (Some(_), Some(oldest)) => {
                 Cursor { until_id: Some(oldest.to_string()), newest: newest_of_search, ..cursor.clone() }
             }
-            _ => Cursor {
+            // To go on would be to leave out what the other pages hold.
+            (Some(_), None) => {
+                let reason = format!("{PAGES_MAX} pages, and no post with an id");
+                return Err(FetchError::Malformed { url: below(&self.base, &[]).into(), reason });
+            }
+            (None, _) => Cursor {
                 start_time: if newest_of_search.is_some() { None } else { cursor.start_time },
                 since_id: newest_of_search.or_else(|| cursor.since_id.clone()),
                 until_id: None,

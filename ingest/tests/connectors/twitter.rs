@@ -327,6 +327,35 @@ async fn what_is_left_of_a_search_and_too_old_is_a_gap() {
 }
 
 #[tokio::test]
+async fn posts_that_are_not_as_documented_cost_nobody_else_and_are_told_once() {
+    let x = X::new().await;
+    let mut twitter = x.connector("");
+    twitter.settle().await;
+    x.post(10..14);
+    let posts = Arc::clone(&x.posts);
+    x.server.answer(move |asked, _| {
+        let Reply::Say(status, headers, body) = posts.lock().search(asked) else { panic!("no answer") };
+        let mut body: Json = serde_json::from_str(&body).unwrap();
+        if let Some(posts) = body["data"].as_array_mut() {
+            // The newest without a text, another at no time, and what is no post at all.
+            posts[0]["text"] = Json::Null;
+            posts[1]["created_at"] = json!("yesterday");
+            posts.push(json!(7));
+            body["includes"]["places"] = json!([{ "name": "nowhere" }, body["includes"]["places"][0]]);
+        }
+        Reply::Say(status, headers, body.to_string())
+    });
+    twitter.again(&x.world).await;
+    assert_eq!(x.taken(), [10, 11]);
+    let status = twitter.status();
+    assert_eq!(status.state, State::Running);
+    assert!(status.error.unwrap().starts_with("3 posts are not as documented"));
+    twitter.again(&x.world).await;
+    assert_eq!((x.taken(), twitter.status().error), (vec![], None));
+    assert_eq!(x.server.asked()[1].param("since_id").map(number), Some(13));
+}
+
+#[tokio::test]
 async fn limits_of_x_are_kept() {
     let x = X::new().await;
     let mut twitter = x.connector("");
