@@ -464,7 +464,13 @@ impl Reader<'_> {
         }) {
             return Err(self.wrong("languages", format!("`{bad}`: a language is two letters, such as en")));
         }
-        Filter::new(&config.keywords, &config.languages).map_err(|error| self.wrong("keywords", error.to_string()))
+        let filter = Filter::new(&config.keywords, &config.languages)
+            .map_err(|error| self.wrong("keywords", error.to_string()))?;
+        if config.kind != Kind::Twitter || config.query.is_some() {
+            return Ok(filter);
+        }
+        // X has looked for them already, and finds them where the text alone does not tell: in links, in what is cut off.
+        Filter::new(&[], &config.languages).map_err(|error| self.wrong("languages", error.to_string()))
     }
 
     /// Topic and field of the titles that comments may mention.

@@ -99,6 +99,15 @@ struct Tweet {
     lang: Option<String>,
     #[serde(default)]
     geo: Option<Geo>,
+    /// The whole of a post of more than 280 characters, of which `text` is the beginning.
+    #[serde(default, rename = "note_tweet")]
+    whole: Option<Note>,
+}
+
+#[derive(Deserialize)]
+struct Note {
+    #[serde(default)]
+    text: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -135,7 +144,7 @@ impl RecentSearch {
         pairs
             .append_pair("query", &self.query)
             .append_pair("max_results", "100")
-            .append_pair("tweet.fields", "author_id,created_at,geo,lang")
+            .append_pair("tweet.fields", "author_id,created_at,geo,lang,note_tweet")
             .append_pair("expansions", "geo.place_id")
             .append_pair("place.fields", "full_name,name");
         let lower = match (&cursor.since_id, cursor.start_time, &cursor.until_id) {
@@ -161,11 +170,12 @@ impl RecentSearch {
 
     fn item(&self, tweet: &Tweet, created_at: Timestamp, places: &BTreeMap<String, String>) -> Item {
         let place = tweet.geo.as_ref().and_then(|geo| places.get(geo.place_id.as_ref()?));
+        let text = tweet.whole.as_ref().and_then(|note| note.text.as_ref()).unwrap_or(&tweet.text);
         let record = match &self.messages {
             Some(messages) => messages.message(&Post {
                 id: &tweet.id,
                 created_at,
-                text: &tweet.text,
+                text,
                 author: tweet.author_id.as_deref(),
                 language: tweet.lang.as_deref(),
                 place: place.map(String::as_str),
@@ -173,12 +183,12 @@ impl RecentSearch {
             None => json!({
                 "id": tweet.id,
                 "created_at": plain(created_at),
-                "text": tweet.text,
+                "text": text,
                 "user_id": tweet.author_id,
                 "language": tweet.lang,
             }),
         };
-        Item { record, text: tweet.text.clone(), language: tweet.lang.clone() }
+        Item { record, text: text.clone(), language: tweet.lang.clone() }
     }
 }
 
@@ -196,7 +206,7 @@ fn id_before(time: Timestamp) -> u64 {
 impl Cursor {
     /// Where to go on when X refused to search this far back, and what is missing; `None`: it refused something else.
     ///
-    /// X says: 'since_id' must be a tweet id created after [a time seven days ago].
+    /// X says: `'since_id' must be a tweet id created after`, and the time seven days ago.
     fn after_refusal(&self, said: &str, oldest_start: Timestamp) -> Option<(Self, String)> {
         // The upper end first: when even that is too old, nothing is left between both.
         if let Some(until) = self.until_id.as_ref().filter(|_| said.contains("until_id")) {

@@ -411,3 +411,30 @@ async fn an_application_of_x_gets_its_token_from_x() {
     assert_eq!(server.asked()[1].param("query"), Some("from:nasa"));
     assert_eq!(server.asked()[1].param("start_time"), None);
 }
+
+#[tokio::test]
+async fn long_posts_are_whole_and_what_x_found_is_not_searched_again() {
+    for (keys, taken) in [("", 2), ("query = \"$TSLA\"", 1)] {
+        let x = X::new().await;
+        let mut twitter = x.connector(keys);
+        twitter.settle().await;
+        x.post(10..12);
+        let posts = Arc::clone(&x.posts);
+        x.server.answer(move |asked, _| {
+            assert!(asked.param("tweet.fields").unwrap().split(',').any(|field| field == "note_tweet"));
+            let Reply::Say(status, headers, body) = posts.lock().search(asked) else { panic!("no answer") };
+            let mut body: Json = serde_json::from_str(&body).unwrap();
+            if let Some(posts) = body["data"].as_array_mut() {
+                // The keyword is in what is cut off; and, of the other, where X looks and its text does not tell.
+                posts[0]["text"] = json!("A long story…");
+                posts[0]["note_tweet"] = json!({ "text": "A long story of $TSLA", "entities": {} });
+                posts[1]["text"] = json!("https://t.co/abc");
+            }
+            Reply::Say(status, headers, body.to_string())
+        });
+        twitter.again(&x.world).await;
+        let texts = x.world.take("text");
+        assert_eq!((texts.len(), texts.last().map(String::as_str)), (taken, Some("A long story of $TSLA")), "{keys}");
+        assert_eq!(twitter.status().filtered as usize, 2 - taken, "{keys}");
+    }
+}
