@@ -109,3 +109,17 @@ fn below(base: &Url, parts: &[&str]) -> Url {
     }
     url
 }
+
+/// Whether an error is one of the thing that was asked for (a symbol, a hashtag), so that others may work all the same.
+const fn is_of_one(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { .. } | FetchError::Malformed { .. } | FetchError::TooLarge { .. })
+}
+
+/// Which of `count` things the next poll begins with, when one was broken off at `broken_at`. With the same, when whoever asks is not let in.
+/// Else with the one after it: one that never answers must not keep those after it from ever being asked for.
+const fn next_first(error: &FetchError, broken_at: usize, count: usize) -> usize {
+    match error {
+        FetchError::RateLimited { .. } | FetchError::Credentials { .. } => broken_at,
+        _ => (broken_at + 1) % count,
+    }
+}
