@@ -19,7 +19,7 @@ use super::reddit::Comments;
 use super::runner::{Parts, Runner, Surroundings};
 use super::secret::Secret;
 use super::status::StatusCell;
-use super::stocks::{Bars, Interval};
+use super::stocks::{Bars, DELAY, DELAY_MAX, Interval};
 use super::tmdb::Trending;
 use super::twitter::{QUERY_MAX, RecentSearch};
 
@@ -117,6 +117,9 @@ pub struct ConnectorConfig {
     pub symbols: Vec<String>,
     /// Stocks: length of a bar.
     pub interval: Option<String>,
+    /// Stocks: after so long a bar is over that nothing follows.
+    #[serde(default, deserialize_with = "span")]
+    pub delay: Option<Span>,
     /// TMDB: pages of 20 movies.
     pub pages: Option<u32>,
     /// The longest answer, in bytes.
@@ -188,7 +191,7 @@ impl Kind {
     }
 
     /// Keys that not every kind has, and those that have them.
-    const KEYS: [(&'static str, &'static [Self]); 18] = [
+    const KEYS: [(&'static str, &'static [Self]); 19] = [
         ("token_url", &[Self::Reddit, Self::Twitter]),
         ("api_key", &[Self::Tmdb]),
         ("token", &[Self::Tmdb, Self::Twitter, Self::Instagram]),
@@ -207,6 +210,7 @@ impl Kind {
         ("user_id", &[Self::Instagram]),
         ("symbols", &[Self::Stocks]),
         ("interval", &[Self::Stocks]),
+        ("delay", &[Self::Stocks]),
     ];
 }
 
@@ -328,6 +332,7 @@ impl Reader<'_> {
             "user_id" => config.user_id.is_some(),
             "symbols" => !config.symbols.is_empty(),
             "interval" => config.interval.is_some(),
+            "delay" => config.delay.is_some(),
             _ => false,
         };
         for (key, kinds) in Kind::KEYS {
@@ -565,7 +570,11 @@ impl Reader<'_> {
                     .unwrap_or("1m")
                     .parse()
                     .map_err(|error: super::stocks::IntervalError| self.wrong("interval", error.to_string()))?;
-                Box::new(Bars::new(base, symbols.clone(), interval, skip))
+                let delay = config.delay.unwrap_or(DELAY);
+                if delay < Span::ZERO || delay > DELAY_MAX {
+                    return Err(self.wrong("delay", format!("it must be between 0s and {DELAY_MAX}")));
+                }
+                Box::new(Bars::new(base, symbols.clone(), interval, delay, skip))
             }
         })
     }
