@@ -181,10 +181,8 @@ impl Kind {
             }
             Self::Reddit => ("https://oauth.reddit.com", Span::from_secs(10), Some(Rate::new(60, Span::MINUTE))),
             Self::Twitter => ("https://api.x.com", Span::from_secs(30), Some(Rate::new(300, Span::from_secs(900)))),
-            // 200 requests an hour and user.
-            Self::Instagram => {
-                ("https://graph.facebook.com/v23.0", Span::from_secs(300), Some(Rate::new(200, Span::HOUR)))
-            }
+            // 200 requests an hour and user; with more than a hashtag or two polls are further apart.
+            Self::Instagram => ("https://graph.facebook.com/v23.0", Span::MINUTE, Some(Rate::new(200, Span::HOUR))),
             Self::Stocks => ("https://query1.finance.yahoo.com", Span::MINUTE, Some(Rate::new(60, Span::MINUTE))),
         };
         Defaults { base, every, timeout: Span::from_secs(10), rate }
@@ -263,7 +261,7 @@ impl ConnectorConfig {
         let parts = Parts {
             name: name.to_owned(),
             topic: self.topic.clone(),
-            every: self.every.unwrap_or(self.kind.defaults().every),
+            every: reader.every()?,
             feed: reader.feed()?,
             api,
             filter: reader.filter()?,
@@ -367,18 +365,35 @@ impl Reader<'_> {
         self.url("base", self.config.base.as_deref().unwrap_or(self.config.kind.defaults().base))
     }
 
+    fn rate(&self) -> Made<Option<Rate>> {
+        match &self.config.rate {
+            Some(rate) => {
+                rate.parse().map(Some).map_err(|error: super::budget::RateError| self.wrong("rate", error.to_string()))
+            }
+            None => Ok(self.config.kind.defaults().rate),
+        }
+    }
+
+    /// From poll to poll: as configured, or by default as often as the budget lasts for.
+    fn every(&self) -> Made<Span> {
+        let (config, defaults) = (self.config, self.config.kind.defaults());
+        if let Some(every) = config.every {
+            return Ok(every);
+        }
+        let (Kind::Instagram, Some(rate)) = (config.kind, self.rate()?) else { return Ok(defaults.every) };
+        // A poll of a hashtag with news is two requests: a page that has some, and one that has none. A tenth of the budget is its burst.
+        let requests = 2.0 * config.hashtags.len() as f64 / (0.9 * f64::from(rate.requests));
+        let seconds = (requests * rate.window.micros() as f64 / 1e6 - 1e-6).ceil();
+        Ok(Span::from_secs(seconds as i64).clamp(defaults.every, Span::DAY))
+    }
+
     fn api(&self) -> Made<ApiConfig> {
         let (config, defaults) = (self.config, self.config.kind.defaults());
         if config.topic.trim().is_empty() {
             return Err(self.wrong("topic", "it is empty"));
         }
-        let rate = match &config.rate {
-            Some(rate) => {
-                Some(rate.parse().map_err(|error: super::budget::RateError| self.wrong("rate", error.to_string()))?)
-            }
-            None => defaults.rate,
-        };
-        let (every, timeout) = (config.every.unwrap_or(defaults.every), config.timeout.unwrap_or(defaults.timeout));
+        let rate = self.rate()?;
+        let (every, timeout) = (self.every()?, config.timeout.unwrap_or(defaults.timeout));
         if every < Span::SECOND || every > Span::DAY {
             return Err(self.wrong("every", "it must be between 1s and 1d"));
         }

@@ -97,7 +97,7 @@ async fn captions_are_messages_in_order_of_time() {
     let graph = Graph::new().await;
     let mut instagram = graph.connector("[\"#coke\"]", "products = { Coke = [\"coke\"] }\ncity = \"Atlanta\"");
     graph.tags.lock().coke = vec![(1, -MINUTE, "before anyone asked")];
-    assert_eq!(instagram.settle().await, Span::from_secs(300));
+    assert_eq!(instagram.settle().await, Span::MINUTE);
     assert_eq!(graph.taken(), [] as [u64; 0]);
     // Not in order, as documented.
     graph.tags.lock().coke = vec![
@@ -232,7 +232,7 @@ async fn a_poll_ends_when_all_of_a_limit_is_used_and_the_rest_comes_after_it() {
     });
     let start = graph.world.now();
     // The search for a number, and the media: what they brought does not wait for the other hashtag.
-    assert_eq!(instagram.settle().await, Span::from_secs(300));
+    assert_eq!(instagram.settle().await, Span::from_secs(80));
     assert_eq!((graph.taken(), graph.server.asked().len()), (vec![1], 2));
     let status = instagram.status();
     assert_eq!(status.state, State::Running);
@@ -345,4 +345,19 @@ async fn a_note_that_does_not_tell_hashtags_apart_is_still_read() {
     assert!(graph.server.asked().iter().all(|asked| asked.path.ends_with("/recent_media")));
     instagram.again(&graph.world).await;
     assert_eq!((graph.taken(), instagram.status().gaps), (vec![], 0));
+}
+
+#[tokio::test]
+async fn polls_are_as_far_apart_as_the_budget_wants() {
+    for (hashtags, more, seconds) in [
+        ("[\"coke\"]", "", 60),
+        ("[\"coke\", \"pepsi\"]", "", 80),
+        ("[\"coke\", \"pepsi\"]", "rate = \"400/1h\"", 60),
+        ("[\"coke\", \"pepsi\"]", "rate = \"50/1h\"", 320),
+        ("[\"coke\", \"pepsi\"]", "every = \"10s\"", 10),
+    ] {
+        let graph = Graph::new().await;
+        let mut instagram = graph.connector(hashtags, more);
+        assert_eq!(instagram.settle().await, Span::from_secs(seconds), "{hashtags} {more}");
+    }
 }
