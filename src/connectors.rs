@@ -9,7 +9,8 @@ use tideline_common::time::Span;
 use tideline_enrich::TitleMatcher;
 use tideline_enrich::titles::Inserted;
 use tideline_ingest::appender::Appender;
-use tideline_ingest::connector::mentions::Titles;
+use tideline_ingest::connector::config::Kind;
+use tideline_ingest::connector::mentions::{MENTIONS, Titles};
 use tideline_ingest::connector::runner::Surroundings;
 use tideline_ingest::connector::status::StatusCell;
 use tideline_ingest::connector::time::Time;
@@ -49,18 +50,28 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Looks whether every connector's topic is one that a pipeline reads.
+    /// Looks whether every connector's topic is one that a pipeline reads, and its records have what the pipeline makes rows of.
     ///
     /// # Errors
     /// The first that is not.
     pub fn check(config: &Config, plan: &Plan) -> anyhow::Result<()> {
         for (name, connector) in config.connectors.iter().filter(|(_, connector)| connector.enabled) {
-            if !plan.sources.iter().any(|source| source.topic == connector.topic) {
+            let readers: Vec<_> = plan.sources.iter().filter(|source| source.topic == connector.topic).collect();
+            if readers.is_empty() {
                 let topics: Vec<&str> = plan.sources.iter().map(|source| source.topic.as_str()).collect();
                 bail!(
                     "connectors.{name}.topic = \"{}\": no source of the pipelines reads it; they read {}",
                     connector.topic,
                     topics.join(", ")
+                );
+            }
+            // Mentions are found when a comment is appended, or never: views of them would be empty, and nothing would say why.
+            let mentioning = readers.iter().find(|source| source.columns.iter().any(|column| column.name == MENTIONS));
+            if let (Kind::Reddit, None, Some(source)) = (connector.kind, &connector.titles_topic, mentioning) {
+                bail!(
+                    "connectors.{name}.titles_topic: source `{}` has a column `{MENTIONS}`, so that a connector of kind = \"reddit\" needs \
+                     it: the topic with the titles that comments may mention",
+                    source.name
                 );
             }
         }

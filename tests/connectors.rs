@@ -9,10 +9,11 @@ use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use support::world::{World, case};
-use support::{caught_up, config, get, in_log, routes, until};
+use support::{caught_up, config, get, in_log, root, routes, until};
 use tideline::config::Config;
 use tideline::connectors::Connectors;
 use tideline::controls::Status;
+use tideline::golden::case::Case;
 use tideline::platform::Platform;
 use tideline_common::time::Span;
 use tideline_serving::api::ports::StatusSource;
@@ -106,4 +107,29 @@ fn a_topic_that_nobody_reads_is_a_mistake() {
     assert!(error.contains("connectors.prices.topic = \"stok-prices\"") && error.contains("stock-prices"), "{error}");
     let config = Config { connectors: configured("http://127.0.0.1:1", "stock-prices").connectors, ..config };
     Connectors::check(&config, &case.plan).unwrap();
+}
+
+#[test]
+fn comments_whose_mentions_are_read_need_titles() {
+    let case = Case::read(&root("tests/golden/trendscope")).unwrap();
+    let check = |topic: &str, more: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tideline.toml");
+        let text = format!(
+            "[connectors.comments]\nkind = \"reddit\"\ntopic = \"{topic}\"\nsubreddit = \"movies\"\nclient_id = \"a\"\n\
+             client_secret = \"b\"\nuser_agent = \"test\"\n{more}"
+        );
+        std::fs::write(&file, text).unwrap();
+        let connectors = Config::load(Some(&file), std::iter::empty()).unwrap().connectors;
+        Connectors::check(&Config { connectors, ..config() }, &case.plan).map_err(|error| error.to_string())
+    };
+    let error = check("reddit_stream", "").unwrap_err();
+    assert!(
+        error.starts_with("connectors.comments.titles_topic: source `reddit` has a column `movie_mentions`"),
+        "{error}"
+    );
+    check("reddit_stream", "titles_topic = \"tmdb_stream\"").unwrap();
+    // It may rest, and a source that reads no mentions needs none.
+    check("reddit_stream", "enabled = false").unwrap();
+    check("tmdb_stream", "").unwrap();
 }

@@ -19,7 +19,7 @@ use super::reddit::Comments;
 use super::runner::{Parts, Runner, Surroundings};
 use super::secret::Secret;
 use super::status::StatusCell;
-use super::stocks::{Bars, Interval};
+use super::stocks::{Bars, DELAY, DELAY_MAX, Interval};
 use super::tmdb::Trending;
 use super::twitter::{QUERY_MAX, RecentSearch};
 
@@ -117,6 +117,9 @@ pub struct ConnectorConfig {
     pub symbols: Vec<String>,
     /// Stocks: length of a bar.
     pub interval: Option<String>,
+    /// Stocks: after so long a bar is over that nothing follows.
+    #[serde(default, deserialize_with = "span")]
+    pub delay: Option<Span>,
     /// TMDB: pages of 20 movies.
     pub pages: Option<u32>,
     /// The longest answer, in bytes.
@@ -178,17 +181,15 @@ impl Kind {
             }
             Self::Reddit => ("https://oauth.reddit.com", Span::from_secs(10), Some(Rate::new(60, Span::MINUTE))),
             Self::Twitter => ("https://api.x.com", Span::from_secs(30), Some(Rate::new(300, Span::from_secs(900)))),
-            // 200 requests an hour and user.
-            Self::Instagram => {
-                ("https://graph.facebook.com/v23.0", Span::from_secs(300), Some(Rate::new(200, Span::HOUR)))
-            }
+            // 200 requests an hour and user; with more than a hashtag or two polls are further apart.
+            Self::Instagram => ("https://graph.facebook.com/v23.0", Span::MINUTE, Some(Rate::new(200, Span::HOUR))),
             Self::Stocks => ("https://query1.finance.yahoo.com", Span::MINUTE, Some(Rate::new(60, Span::MINUTE))),
         };
         Defaults { base, every, timeout: Span::from_secs(10), rate }
     }
 
     /// Keys that not every kind has, and those that have them.
-    const KEYS: [(&'static str, &'static [Self]); 18] = [
+    const KEYS: [(&'static str, &'static [Self]); 19] = [
         ("token_url", &[Self::Reddit, Self::Twitter]),
         ("api_key", &[Self::Tmdb]),
         ("token", &[Self::Tmdb, Self::Twitter, Self::Instagram]),
@@ -207,6 +208,7 @@ impl Kind {
         ("user_id", &[Self::Instagram]),
         ("symbols", &[Self::Stocks]),
         ("interval", &[Self::Stocks]),
+        ("delay", &[Self::Stocks]),
     ];
 }
 
@@ -259,7 +261,7 @@ impl ConnectorConfig {
         let parts = Parts {
             name: name.to_owned(),
             topic: self.topic.clone(),
-            every: self.every.unwrap_or(self.kind.defaults().every),
+            every: reader.every()?,
             feed: reader.feed()?,
             api,
             filter: reader.filter()?,
@@ -328,6 +330,7 @@ impl Reader<'_> {
             "user_id" => config.user_id.is_some(),
             "symbols" => !config.symbols.is_empty(),
             "interval" => config.interval.is_some(),
+            "delay" => config.delay.is_some(),
             _ => false,
         };
         for (key, kinds) in Kind::KEYS {
@@ -362,18 +365,35 @@ impl Reader<'_> {
         self.url("base", self.config.base.as_deref().unwrap_or(self.config.kind.defaults().base))
     }
 
+    fn rate(&self) -> Made<Option<Rate>> {
+        match &self.config.rate {
+            Some(rate) => {
+                rate.parse().map(Some).map_err(|error: super::budget::RateError| self.wrong("rate", error.to_string()))
+            }
+            None => Ok(self.config.kind.defaults().rate),
+        }
+    }
+
+    /// From poll to poll: as configured, or by default as often as the budget lasts for.
+    fn every(&self) -> Made<Span> {
+        let (config, defaults) = (self.config, self.config.kind.defaults());
+        if let Some(every) = config.every {
+            return Ok(every);
+        }
+        let (Kind::Instagram, Some(rate)) = (config.kind, self.rate()?) else { return Ok(defaults.every) };
+        // A poll of a hashtag with news is two requests: a page that has some, and one that has none. A tenth of the budget is its burst.
+        let requests = 2.0 * config.hashtags.len() as f64 / (0.9 * f64::from(rate.requests));
+        let seconds = (requests * rate.window.micros() as f64 / 1e6 - 1e-6).ceil();
+        Ok(Span::from_secs(seconds as i64).clamp(defaults.every, Span::DAY))
+    }
+
     fn api(&self) -> Made<ApiConfig> {
         let (config, defaults) = (self.config, self.config.kind.defaults());
         if config.topic.trim().is_empty() {
             return Err(self.wrong("topic", "it is empty"));
         }
-        let rate = match &config.rate {
-            Some(rate) => {
-                Some(rate.parse().map_err(|error: super::budget::RateError| self.wrong("rate", error.to_string()))?)
-            }
-            None => defaults.rate,
-        };
-        let (every, timeout) = (config.every.unwrap_or(defaults.every), config.timeout.unwrap_or(defaults.timeout));
+        let rate = self.rate()?;
+        let (every, timeout) = (self.every()?, config.timeout.unwrap_or(defaults.timeout));
         if every < Span::SECOND || every > Span::DAY {
             return Err(self.wrong("every", "it must be between 1s and 1d"));
         }
@@ -464,7 +484,13 @@ impl Reader<'_> {
         }) {
             return Err(self.wrong("languages", format!("`{bad}`: a language is two letters, such as en")));
         }
-        Filter::new(&config.keywords, &config.languages).map_err(|error| self.wrong("keywords", error.to_string()))
+        let filter = Filter::new(&config.keywords, &config.languages)
+            .map_err(|error| self.wrong("keywords", error.to_string()))?;
+        if config.kind != Kind::Twitter || config.query.is_some() {
+            return Ok(filter);
+        }
+        // X has looked for them already, and finds them where the text alone does not tell: in links, in what is cut off.
+        Filter::new(&[], &config.languages).map_err(|error| self.wrong("languages", error.to_string()))
     }
 
     /// Topic and field of the titles that comments may mention.
@@ -559,7 +585,11 @@ impl Reader<'_> {
                     .unwrap_or("1m")
                     .parse()
                     .map_err(|error: super::stocks::IntervalError| self.wrong("interval", error.to_string()))?;
-                Box::new(Bars::new(base, symbols.clone(), interval, skip))
+                let delay = config.delay.unwrap_or(DELAY);
+                if delay < Span::ZERO || delay > DELAY_MAX {
+                    return Err(self.wrong("delay", format!("it must be between 0s and {DELAY_MAX}")));
+                }
+                Box::new(Bars::new(base, symbols.clone(), interval, delay, skip))
             }
         })
     }

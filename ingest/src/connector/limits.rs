@@ -1,18 +1,25 @@
-//! What a server says about how often it wants to be asked: `Retry-After`, `X-RateLimit-*` and `X-Rate-Limit-*`.
+//! What a server says about how often it wants to be asked: `Retry-After`, `X-RateLimit-*` and `X-Rate-Limit-*`, `X-App-Usage` and
+//! `X-Business-Use-Case-Usage`.
 
 use reqwest::header::{HeaderMap, HeaderName};
+use serde_json::Value as Json;
 use tideline_common::time::{Span, Timestamp};
 
 /// The longest that a server's word holds: whatever it says, it is asked again after a day.
 pub(super) const HOLD_MAX: Span = Span::DAY;
+const HOLD_MAX_MINUTES: u64 = 24 * 60;
 /// Numbers from here on are seconds since 1970 (from 2001 on), smaller ones are seconds from now. X writes the former, Reddit
 /// the latter, under names that differ in a hyphen.
 const EPOCH_FROM: f64 = 1e9;
+/// What a usage that is complete holds for when its end is not told. It is one of the last hour, and falls bit by bit.
+const USED_UP: Span = Span::from_secs(5 * 60);
+/// Percent of a usage that is complete.
+const COMPLETE: f64 = 100.0;
 
 /// Until when the server wants no request, by the headers of its answer; `None` when they do not say.
 ///
 /// `Retry-After` counts in any answer ([RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3): seconds, or a date in
-/// one of three forms). A limit counts when nothing remains of it. The end is after `now` by a day at most.
+/// one of three forms). A limit counts when nothing remains of it, and a usage when it is complete. The end is after `now` by a day at most.
 pub fn hold(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let retry = text(headers, "retry-after").and_then(|value| retry_after(value, now));
     let spent = || {
@@ -20,7 +27,28 @@ pub fn hold(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
         // Reddit counts in fractions: less than one is none.
         if remaining >= 1.0 { None } else { reset(headers, now) }
     };
-    bounded([retry, spent()].into_iter().flatten().max()?, now)
+    let used_up = usage(headers).map(|wait| now.plus(wait));
+    bounded([retry, spent(), used_up].into_iter().flatten().max()?, now)
+}
+
+/// How long a usage that is complete holds, as the Graph API tells it
+/// ([limits](https://developers.facebook.com/docs/graph-api/overview/rate-limiting)): `X-App-Usage` has percentages,
+/// `X-Business-Use-Case-Usage` a list of them per business, with the minutes until there is access again.
+fn usage(headers: &HeaderMap) -> Option<Span> {
+    let read = |name| serde_json::from_str::<Json>(text(headers, name)?).ok();
+    let business = read("x-business-use-case-usage").unwrap_or_default();
+    let uses = business.as_object().into_iter().flatten().flat_map(|(_, uses)| uses.as_array().into_iter().flatten());
+    let app = read("x-app-usage");
+    let complete = |usage: &Json| {
+        // The app's usage has no such minutes.
+        if let Some(minutes) = usage["estimated_time_to_regain_access"].as_u64().filter(|minutes| *minutes > 0) {
+            return Some(Span(minutes.min(HOLD_MAX_MINUTES) as i64 * Span::MINUTE.micros()));
+        }
+        let percent = |name: &str| usage[name].as_f64().unwrap_or_default();
+        let most = ["call_count", "total_time", "total_cputime"].map(percent).into_iter().fold(0.0, f64::max);
+        (most >= COMPLETE).then_some(USED_UP)
+    };
+    uses.chain(&app).filter_map(complete).max()
 }
 
 /// When the window ends that the answer tells of, whatever remains of it: for an answer 429 without `Retry-After`.
@@ -115,5 +143,31 @@ mod tests {
         assert_eq!(held(&[("x-ratelimit-remaining", "0")]), None);
         assert_eq!(held(&[("x-ratelimit-remaining", "NaN"), ("x-ratelimit-reset", "9")]), None);
         assert_eq!(reset(&headers(&x("7")), now()).map(|at| at.since(now())), Some(Span::from_secs(30)));
+    }
+
+    #[test]
+    fn a_usage_holds_when_it_is_complete() {
+        let business = |most, minutes| {
+            format!(
+                r#"{{"17":[{{"type":"instagram","call_count":{most},"total_cputime":25,"total_time":3,"estimated_time_to_regain_access":{minutes}}},{{"type":"pages","call_count":1}}]}}"#
+            )
+        };
+        let of = |value: &str| held(&[("x-business-use-case-usage", value)]);
+        assert_eq!(of(&business(100, 9)), Some(Span::from_secs(540)));
+        assert_eq!(of(&business(100, 0)), Some(USED_UP));
+        assert_eq!(of(&business(99, 0)), None);
+        assert_eq!(of(&business(120, u64::MAX)), Some(HOLD_MAX));
+        let app = |value: &str| held(&[("x-app-usage", value)]);
+        assert_eq!(app(r#"{"call_count":28,"total_time":101,"total_cputime":25}"#), Some(USED_UP));
+        assert_eq!(app(r#"{"call_count":28,"total_time":25,"total_cputime":25}"#), None);
+        for nothing in ["", "[]", "7", "{\"17\":7}", "{\"call_count\":\"100\"}"] {
+            assert_eq!((of(nothing), app(nothing)), (None, None), "{nothing}");
+        }
+        // The later of both.
+        let both = business(100, 9);
+        assert_eq!(
+            held(&[("x-app-usage", r#"{"call_count":100}"#), ("x-business-use-case-usage", &both)]),
+            Some(Span::from_secs(540))
+        );
     }
 }

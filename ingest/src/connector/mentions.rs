@@ -38,7 +38,7 @@ pub struct Mentions {
 }
 
 /// The field of a record that holds what it mentions.
-const MENTIONS: &str = "movie_mentions";
+pub const MENTIONS: &str = "movie_mentions";
 
 impl Mentions {
     /// Mentions of the titles in `field` of the records of `topic`; `titles` knows none yet.

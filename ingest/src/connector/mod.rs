@@ -81,6 +81,14 @@ pub struct Item {
     pub language: Option<String>,
 }
 
+/// Those of `records` that are as documented, one by one: what is not costs nobody else, and is counted.
+fn decoded<T: DeserializeOwned>(records: Vec<Json>, unreadable: &mut usize) -> Vec<T> {
+    let all = records.len();
+    let decoded: Vec<T> = records.into_iter().filter_map(|record| serde_json::from_value(record).ok()).collect();
+    *unreadable += all - decoded.len();
+    decoded
+}
+
 /// A cursor as a feed wrote it.
 fn read_cursor<T: DeserializeOwned>(cursor: Option<&Json>) -> Result<Option<T>, FetchError> {
     let Some(cursor) = cursor else { return Ok(None) };
@@ -100,4 +108,18 @@ fn below(base: &Url, parts: &[&str]) -> Url {
         path.pop_if_empty().extend(parts);
     }
     url
+}
+
+/// Whether an error is one of the thing that was asked for (a symbol, a hashtag), so that others may work all the same.
+const fn is_of_one(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused { .. } | FetchError::Malformed { .. } | FetchError::TooLarge { .. })
+}
+
+/// Which of `count` things the next poll begins with, when one was broken off at `broken_at`. With the same, when whoever asks is not let in.
+/// Else with the one after it: one that never answers must not keep those after it from ever being asked for.
+const fn next_first(error: &FetchError, broken_at: usize, count: usize) -> usize {
+    match error {
+        FetchError::RateLimited { .. } | FetchError::Credentials { .. } => broken_at,
+        _ => (broken_at + 1) % count,
+    }
 }

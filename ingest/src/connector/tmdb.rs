@@ -15,7 +15,7 @@ use tideline_common::time::Span;
 
 use super::api::Api;
 use super::error::FetchError;
-use super::{Feed, Fetched, Item};
+use super::{Feed, Fetched, Item, decoded};
 
 /// The movies that trend.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Trending {
 
 #[derive(Deserialize)]
 struct Page {
-    results: Vec<Movie>,
+    results: Vec<Json>,
     #[serde(default)]
     total_pages: u32,
 }
@@ -35,7 +35,8 @@ struct Page {
 struct Movie {
     id: u64,
     title: String,
-    popularity: f64,
+    #[serde(default)]
+    popularity: Option<f64>,
     #[serde(default)]
     vote_average: Option<f64>,
     #[serde(default)]
@@ -59,11 +60,12 @@ impl Feed for Trending {
         let polled_at = api.now().floor(Span::SECOND).to_string();
         let mut records = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
+        let mut unreadable = 0;
         for number in 1..=self.pages {
             let mut url = super::below(&self.base, &["trending", "movie", "day"]);
             url.query_pairs_mut().append_pair("page", &number.to_string());
             let page: Page = api.get(&url).await?;
-            for movie in page.results {
+            for movie in decoded::<Movie>(page.results, &mut unreadable) {
                 // Ranks move while pages are turned: a movie may be on two of them.
                 if !seen.insert(movie.id) {
                     continue;
@@ -84,6 +86,11 @@ impl Feed for Trending {
                 break;
             }
         }
-        Ok(Fetched { records, ..Fetched::default() })
+        let warnings = if unreadable == 0 {
+            Vec::new()
+        } else {
+            vec![format!("{unreadable} movies are not as documented and were left out")]
+        };
+        Ok(Fetched { records, warnings, ..Fetched::default() })
     }
 }

@@ -97,7 +97,7 @@ async fn captions_are_messages_in_order_of_time() {
     let graph = Graph::new().await;
     let mut instagram = graph.connector("[\"#coke\"]", "products = { Coke = [\"coke\"] }\ncity = \"Atlanta\"");
     graph.tags.lock().coke = vec![(1, -MINUTE, "before anyone asked")];
-    assert_eq!(instagram.settle().await, Span::from_secs(300));
+    assert_eq!(instagram.settle().await, Span::MINUTE);
     assert_eq!(graph.taken(), [] as [u64; 0]);
     // Not in order, as documented.
     graph.tags.lock().coke = vec![
@@ -202,4 +202,162 @@ async fn the_graph_apis_own_errors_are_understood() {
     let said = status.error.unwrap();
     assert!(said.contains("credentials are not accepted (400)") && said.contains("Session has expired"), "{said}");
     assert!(!said.contains("t0ken"), "{said}");
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_by_a_code_whatever_the_status_and_without_a_header() {
+    for (status, code) in [(400, 4), (403, 4), (400, 17), (403, 32), (400, 613), (403, 80_002)] {
+        let graph = Graph::new().await;
+        let mut instagram = graph.connector("[\"coke\"]", "attempts = 2");
+        graph.server.answer(move |_, _| error(status, code, "(#4) Application request limit reached", 0));
+        instagram.settle().await;
+        let told = instagram.status();
+        let said = told.error.unwrap();
+        assert_eq!((told.state, graph.server.asked().len()), (State::Failing, 2), "{code}: {said}");
+        assert!(said.contains(&format!("too many requests ({status})")), "{code}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_poll_ends_when_all_of_a_limit_is_used_and_the_rest_comes_after_it() {
+    let graph = Graph::new().await;
+    let mut instagram = graph.connector("[\"coke\", \"pepsi\"]", "skip_existing = false");
+    graph.tags.lock().coke = vec![(1, 0, "x")];
+    graph.tags.lock().pepsi = vec![(2, 0, "y")];
+    let tags = Arc::clone(&graph.tags);
+    graph.server.answer(move |asked, number| {
+        let answer = tags.lock().answer(asked);
+        let usage = r#"{"call_count":100,"total_time":25,"total_cputime":25}"#;
+        if number == 1 { answer.with("x-app-usage", usage) } else { answer }
+    });
+    let start = graph.world.now();
+    // The search for a number, and the media: what they brought does not wait for the other hashtag.
+    assert_eq!(instagram.settle().await, Span::from_secs(80));
+    assert_eq!((graph.taken(), graph.server.asked().len()), (vec![1], 2));
+    let status = instagram.status();
+    assert_eq!(status.state, State::Running);
+    assert!(status.error.unwrap().contains("no request before 2026-01-05T12:05:00Z: #pepsi"));
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), instagram.status().error), (vec![2], None));
+    let asked = &graph.server.asked()[2];
+    assert_eq!((asked.param("q"), asked.at.since(start)), (Some("pepsi"), Span::from_secs(300)));
+}
+
+#[tokio::test]
+async fn a_hashtag_that_fails_ends_the_poll_and_keeps_what_it_has() {
+    let graph = Graph::new().await;
+    let mut instagram = graph.connector("[\"coke\", \"pepsi\"]", "skip_existing = false\nattempts = 1");
+    graph.tags.lock().coke = vec![(1, 0, "x")];
+    graph.tags.lock().pepsi = vec![(2, 0, "y")];
+    // The application's limit: nobody is asked for after pepsi, with which the next poll begins.
+    let tags = Arc::clone(&graph.tags);
+    graph.server.answer(move |asked, _| match asked.param("q") {
+        Some("pepsi") => error(403, 4, "Application request limit reached", 0),
+        _ => tags.lock().answer(asked),
+    });
+    instagram.settle().await;
+    assert_eq!(graph.taken(), [1]);
+    let status = instagram.status();
+    assert_eq!(status.state, State::Running);
+    assert!(status.error.unwrap().contains("#pepsi: "));
+    let tags = Arc::clone(&graph.tags);
+    graph.server.answer(move |asked, _| tags.lock().answer(asked));
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), graph.server.asked()[0].param("q")), (vec![2], Some("pepsi")));
+    // When nothing works, the poll has not.
+    graph.server.answer(|_, _| Reply::status(503));
+    instagram.again(&graph.world).await;
+    assert_eq!((instagram.status().state, graph.server.asked().len()), (State::Failing, 1));
+}
+
+#[tokio::test]
+async fn media_that_are_not_as_documented_cost_nobody_else() {
+    let graph = Graph::new().await;
+    let mut instagram = graph.connector("[\"coke\"]", "skip_existing = false");
+    graph.tags.lock().coke = vec![(2, 0, "y"), (1, -5, "x")];
+    let tags = Arc::clone(&graph.tags);
+    graph.server.answer(move |asked, _| {
+        let Reply::Say(status, headers, body) = tags.lock().answer(asked) else { panic!("no answer") };
+        let mut body: Json = serde_json::from_str(&body).unwrap();
+        if asked.path.ends_with("recent_media") {
+            let good = body["data"].clone();
+            let bad = [json!({ "id": 7 }), json!("none"), json!({ "id": "8", "timestamp": "yesterday" })];
+            body["data"] = json!([bad[0], good[0], bad[1], bad[2], good[1]]);
+        }
+        Reply::Say(status, headers, body.to_string())
+    });
+    instagram.settle().await;
+    assert_eq!(graph.taken(), [1, 2]);
+    let status = instagram.status();
+    assert_eq!(status.state, State::Running);
+    assert_eq!(status.error.unwrap(), "#coke: 3 media are not as documented and were left out");
+}
+
+#[tokio::test]
+async fn a_busy_hashtag_costs_no_other_a_post_and_what_nobody_remembers_is_a_gap() {
+    let graph = Graph::new().await;
+    let more = "skip_existing = false\nrate = \"1000/1s\"\nevery = \"1m\"";
+    let mut instagram = graph.connector("[\"coke\", \"pepsi\"]", more);
+    let pepsi = |id: u64| (id, id as i64 - 12_000, "pepsi");
+    graph.tags.lock().pepsi = (1..=10).rev().map(pepsi).collect();
+    // One a second, 900 a poll; more at last than are remembered of all hashtags.
+    let coke = |number: u64| (100_000 + number, number as i64 - 11_000, "coke");
+    instagram.settle().await;
+    assert_eq!(graph.taken().len(), 10);
+    for poll in 1..=12 {
+        graph.tags.lock().coke = (1..=poll * 900).rev().map(coke).collect();
+        instagram.again(&graph.world).await;
+        assert_eq!(graph.taken().len(), 900);
+    }
+    // Posts of the other hashtag that are older than any of those: new ones are, seen ones are not.
+    graph.tags.lock().pepsi = (1..=13).rev().map(pepsi).collect();
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), instagram.status().gaps), (vec![11, 12, 13], 0));
+    // One that gets the busy hashtag late, from a time of which the first 800 posts are forgotten.
+    graph.tags.lock().coke.insert(0, (300_000, -10_900, "tagged late"));
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), instagram.status().gaps), (vec![], 1));
+    let gap = instagram.status().last_gap.unwrap();
+    assert!(gap.starts_with("#coke: 1 posts that came late"), "{gap}");
+    // It is told of once.
+    graph.tags.lock().coke.insert(0, coke(20_000));
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), instagram.status().gaps), (vec![120_000], 1));
+}
+
+#[tokio::test]
+async fn a_note_that_does_not_tell_hashtags_apart_is_still_read() {
+    let graph = Graph::new().await;
+    let at = |second: i64| noon().plus(Span::from_secs(second)).micros();
+    let cursor = json!({
+        "hashtags": { "coke": { "id": "17873440459141021", "from": null } },
+        "media": { "17850000000000002": at(-10), "17850000000000001": at(-20) },
+        "floor": at(-25),
+    });
+    let note = json!({ "version": "1", "holder": "", "until": 0, "polled_at": null, "cursor": cursor });
+    let objects = &graph.world.surroundings().objects;
+    objects.put("connectors/test/00000000000000000007.json", note.to_string().into()).await.unwrap();
+    graph.tags.lock().coke = vec![(3, -5, "new"), (2, -10, "seen"), (1, -20, "seen"), (0, -30, "forgotten")];
+    let mut instagram = graph.connector("[\"coke\"]", "");
+    instagram.settle().await;
+    assert_eq!((graph.taken(), instagram.status().gaps), (vec![3], 0));
+    // Its number needs no search.
+    assert!(graph.server.asked().iter().all(|asked| asked.path.ends_with("/recent_media")));
+    instagram.again(&graph.world).await;
+    assert_eq!((graph.taken(), instagram.status().gaps), (vec![], 0));
+}
+
+#[tokio::test]
+async fn polls_are_as_far_apart_as_the_budget_wants() {
+    for (hashtags, more, seconds) in [
+        ("[\"coke\"]", "", 60),
+        ("[\"coke\", \"pepsi\"]", "", 80),
+        ("[\"coke\", \"pepsi\"]", "rate = \"400/1h\"", 60),
+        ("[\"coke\", \"pepsi\"]", "rate = \"50/1h\"", 320),
+        ("[\"coke\", \"pepsi\"]", "every = \"10s\"", 10),
+    ] {
+        let graph = Graph::new().await;
+        let mut instagram = graph.connector(hashtags, more);
+        assert_eq!(instagram.settle().await, Span::from_secs(seconds), "{hashtags} {more}");
+    }
 }
