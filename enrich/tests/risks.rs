@@ -135,6 +135,27 @@ fn who_says_that_he_stays_does_not_leave() {
     }
 }
 
+#[test]
+fn noise_cancelling_is_no_cancelling() {
+    for text in [
+        "Does anyone know how to change the noise cancelling settings on pulse earbuds?",
+        "The noise-canceling is great",
+        "active noise cancellation, and it cancels background noise well",
+        "Is there echo cancellation in calls?",
+    ] {
+        let signals = churn::signals(text);
+        assert_eq!((signals.leave, signals.waver), (0, 0), "{text}");
+        assert!(signals.score() < 0.2, "{} {text}", signals.score());
+    }
+    for text in [
+        "The noise cancelling is poor, I am cancelling my subscription",
+        "The noise cancelling is poor, I will never buy from you again.",
+        "I will never ever order from here again",
+    ] {
+        assert_eq!(churn::signals(text).leave, 1, "{text}");
+    }
+}
+
 /// Each signal of toxicity by itself, and of churn risk, moves the score only in its direction.
 #[test]
 fn scores_are_monotone_in_their_signals() {

@@ -138,7 +138,7 @@ class Enrichment:
         for category, negation, _, _ in self.churning.find(text):
             if category == "leave" and negation:
                 counts["stay"] += 1
-            elif not negation:
+            elif category != "other" and not negation:
                 counts[category] += 1
         return logistic(CHURN["bias"] + weighed(counts, CHURN) + CHURN["sentiment"] * self.compound(text))
 
