@@ -99,6 +99,9 @@ fn churn_counts_what_is_meant() {
     }
 }
 
+/// The default of the alert `churn` of `schema/pipelines/customer-sentiment.toml`.
+const ALERT: f64 = 0.9;
+
 #[test]
 fn a_complaint_with_a_negation_takes_nothing_from_what_follows_it() {
     for text in [
@@ -112,7 +115,7 @@ fn a_complaint_with_a_negation_takes_nothing_from_what_follows_it() {
     ] {
         let signals = churn::signals(text);
         assert_eq!((signals.leave, signals.stay), (1, 0), "{text}");
-        assert!(signals.score() >= 0.9, "{} {text}", signals.score());
+        assert!(signals.score() >= ALERT, "{} {text}", signals.score());
     }
 }
 
@@ -132,6 +135,31 @@ fn who_says_that_he_stays_does_not_leave() {
         let signals = churn::signals(text);
         assert!((signals.leave, signals.stay >= 1) == (0, true), "{signals:?} {text}");
         assert!(signals.score() < 0.1, "{} {text}", signals.score());
+    }
+}
+
+#[test]
+fn plain_statements_reach_the_alert() {
+    for text in [
+        "Cancel my subscription.",
+        "Please cancel my account.",
+        "Not renewing my contract.",
+        "I am cancelling my subscription.",
+        "We are switching to a competitor",
+        "I will never buy from you again.",
+        "I will never ever order from here again",
+        "Unsubscribe",
+        "Close my account",
+    ] {
+        assert!(churn_risk(text) >= ALERT, "{} {text}", churn_risk(text));
+    }
+    for text in [
+        "I love it. What is the difference between the two plans?",
+        "Does the plan include roaming?",
+        "The card never worked.",
+        "Is the service down in Boston? I can't connect",
+    ] {
+        assert!(churn_risk(text) < 0.5, "{} {text}", churn_risk(text));
     }
 }
 
