@@ -18,8 +18,9 @@ use tideline::config::Config;
 use tideline::golden::case::Case;
 use tideline::platform::Platform;
 use tideline_common::ports::Clock;
-use tideline_common::time::Timestamp;
+use tideline_common::time::{Span, Timestamp};
 use tideline_serving::api::{ServeConfig, serve};
+use tideline_stores::clock::SystemClock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -46,7 +47,7 @@ impl Process {
         let world = World::new();
         // After the last message.
         let end = Timestamp::parse("2024-05-07T01:00:00Z").unwrap();
-        world.clock.advance(tideline_common::time::Span(end.0 - world.clock.now().0));
+        world.clock.advance(Span(end.0 - world.clock.now().0));
         let config = support::config();
         let platform = world.start(&case, &config).await;
         let routes = routes(&platform, &config);
@@ -184,7 +185,7 @@ async fn a_page_sees_messages_metrics_and_alerts_as_they_come() {
             "alert:churn" => {
                 alerts += 1;
                 assert_eq!(data["view"], "customers_at_risk");
-                assert!(data["columns"]["churn_risk"].as_f64().unwrap() >= 0.95, "{data}");
+                assert!(data["columns"]["churn_risk"].as_f64().unwrap() >= 0.9, "{data}");
                 assert!(data["key"]["author"].is_string() && data["columns"]["last_text"].is_string());
             }
             other => panic!("{other}: {data}"),
@@ -242,6 +243,15 @@ async fn endpoints_answer_with_the_newest_window_or_another() {
         assert!(all_same(&found, &expected), "{path}: {answer}");
         assert!(rows.windows(2).all(|two| two[0]["messages"].as_i64() >= two[1]["messages"].as_i64()), "{path}");
     }
+    // A message of a clock that is minutes fast (the log goes by the real time) takes the newest window nowhere.
+    let fast = SystemClock.now().plus(Span::from_secs(540));
+    let message = format!(
+        r#"{{"id":"fast","created_at":"{fast}","text":"Cancel my plan","channel":"support","platform":"email"}}"#
+    );
+    process.append(&[Bytes::from(message)]).await;
+    caught_up(&process.platform).await;
+    let (start, _) = newest(&process.case, "sentiment_overall");
+    assert_eq!(get(&process.routes, "/api/metrics/overall").await.json()["window_start"], start);
     let at = "at=2024-05-06T23:56:00Z";
     let hour = get(&process.routes, &format!("/api/metrics/geo?{at}&window=2m&limit=3")).await.json();
     assert_eq!(hour["window_start"], "2024-05-06T23:54:00Z");

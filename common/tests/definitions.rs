@@ -151,6 +151,9 @@ fn plans_explain_themselves() {
 fn customer_sentiment_is_configured_by_the_environment() {
     let text = include_str!("../../schema/pipelines/customer-sentiment.toml");
     insta::assert_snapshot!("customer_sentiment", load(text).unwrap().explain());
+    // One clock that is fast makes nobody late.
+    let source = &load(text).unwrap().sources[0];
+    assert!(source.max_ahead.unwrap() <= source.lateness, "{:?} {}", source.max_ahead, source.lateness);
     let env = |name: &str| match name {
         "SENTIMENT_WINDOW" => Some("5m".to_owned()),
         "CHURN_HIGH" => Some("0.5".to_owned()),

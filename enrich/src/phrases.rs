@@ -12,9 +12,6 @@ use crate::tokens::{Normalised, tokens};
 /// Tokens of the longest phrase. It bounds the time per token of a text.
 const PHRASE_TOKENS_MAX: usize = 8;
 
-/// Tokens before a phrase in which a negation counts.
-const NEGATION_TOKENS: usize = 3;
-
 /// Words that turn what follows into its opposite.
 const NEGATIONS: &[&str] = &[
     "not",
@@ -59,6 +56,79 @@ const NEGATIONS: &[&str] = &[
     "wouldn't",
 ];
 
+/// Words that may stand between a negation and what it negates: "not going to leave", "never ever leave". With any other
+/// token between them, a comma too, the negation belongs to that: "it doesn't work, leave", "no answer leave".
+const BETWEEN: &[&str] = &[
+    "a",
+    "an",
+    "the",
+    "any",
+    "all",
+    "at",
+    "such",
+    "that",
+    "so",
+    "too",
+    "very",
+    "really",
+    "even",
+    "ever",
+    "actually",
+    "yet",
+    "longer",
+    "as",
+    "be",
+    "been",
+    "being",
+    "is",
+    "are",
+    "was",
+    "were",
+    "have",
+    "had",
+    "get",
+    "got",
+    "getting",
+    "go",
+    "going",
+    "gonna",
+    "will",
+    "to",
+    "of",
+    "about",
+    "for",
+    "on",
+    "want",
+    "wanted",
+    "wanting",
+    "wanna",
+    "need",
+    "needed",
+    "plan",
+    "plans",
+    "planned",
+    "planning",
+    "intend",
+    "intended",
+    "intending",
+    "intention",
+    "intentions",
+    "reason",
+    "reasons",
+    "thinking",
+    "think",
+    "thought",
+    "dream",
+    "dreaming",
+    "see",
+    "imagine",
+    "myself",
+    "ourselves",
+];
+
+/// Words of [`BETWEEN`] that a negation reaches over, at most. It bounds the time per phrase of a text.
+const BETWEEN_MAX: usize = 6;
+
 /// A token that stands where no phrase may go on: the end of a sentence.
 fn ends_sentence(token: &str) -> bool {
     token.starts_with(['.', '!', '?', ';'])
@@ -83,7 +153,7 @@ pub(crate) struct Found {
     /// Its tokens, by index.
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Whether a negation stands within three tokens before it, in the same sentence.
+    /// Whether a negation stands before it, with none but [`BETWEEN`] words between them.
     pub(crate) negated: bool,
 }
 
@@ -100,7 +170,9 @@ const UNKNOWN: u32 = 0;
 const END: u32 = 1;
 /// The number of the first word that is a negation; the others follow it.
 const NEGATION: u32 = 2;
-const FIRST_WORD: u32 = NEGATION + NEGATIONS.len() as u32;
+/// The number of the first word that may follow a negation; the others follow it.
+const FIRST_BETWEEN: u32 = NEGATION + NEGATIONS.len() as u32;
+const FIRST_WORD: u32 = FIRST_BETWEEN + BETWEEN.len() as u32;
 
 impl Phrases {
     /// Reads a list whose categories are `names`.
@@ -109,7 +181,8 @@ impl Phrases {
     /// Says which line is wrong: a category that is not in `names`, a phrase outside a category, with too many tokens or
     /// with a token that the tokeniser would split, or one that is in the list twice.
     pub(crate) fn read(list: &str, names: &[&str]) -> Result<Self, String> {
-        let words = (NEGATION..).zip(NEGATIONS).map(|(number, word)| (Box::from(*word), number)).collect();
+        let known = NEGATIONS.iter().chain(BETWEEN);
+        let words = (NEGATION..).zip(known).map(|(number, word)| (Box::from(*word), number)).collect();
         let mut phrases = Self { words, edges: AHashMap::new(), ends: vec![None] };
         let mut category = None;
         for (number, line) in (1..).zip(list.lines()) {
@@ -190,9 +263,9 @@ impl Phrases {
             let negated = words[..start]
                 .iter()
                 .rev()
-                .take(NEGATION_TOKENS)
-                .take_while(|word| **word != END)
-                .any(|word| (NEGATION..FIRST_WORD).contains(word));
+                .take(BETWEEN_MAX + 1)
+                .find(|word| !(FIRST_BETWEEN..FIRST_WORD).contains(*word))
+                .is_some_and(|word| (NEGATION..FIRST_BETWEEN).contains(word));
             each(Found { category, start, end, negated }, &context);
             start = end;
         }
@@ -276,12 +349,19 @@ mod tests {
     }
 
     #[test]
-    fn a_negation_reaches_three_tokens_within_its_sentence() {
-        let list = "[leave]\nleave\n";
+    fn a_negation_reaches_a_phrase_over_nothing_but_words_between() {
+        let list = "[leave]\nleave\n[stay]\nno answer\n";
         assert_eq!(found(list, "I will not ever leave"), [(0, 4, 5, true)]);
-        assert_eq!(found(list, "never did I so leave"), [(0, 4, 5, false)]);
-        assert_eq!(found(list, "Don't! Leave"), [(0, 2, 3, false)]);
+        assert_eq!(found(list, "I am not really even going to want to leave"), [(0, 9, 10, true)]);
+        assert_eq!(found(list, "not really even going to want to ever leave"), [(0, 8, 9, false)]);
+        assert_eq!(found(list, "never did I leave"), [(0, 3, 4, false)]);
         assert_eq!(found(list, "can\u{2019}t leave"), [(0, 1, 2, true)]);
+        assert_eq!(found(list, "to leave"), [(0, 1, 2, false)]);
+        for stop in ["!", ",", ":", " -", " \u{2013}", "...", " please", " respond"] {
+            let text = format!("Don't{stop} leave");
+            assert_eq!(found(list, &text), [(0, 2, 3, false)], "{text}");
+        }
+        assert_eq!(found(list, "no answer leave"), [(1, 0, 2, false), (0, 2, 3, false)]);
     }
 
     #[test]

@@ -55,6 +55,18 @@ fn a_negation_takes_an_insult_back() {
     assert_eq!((plain.insults, plain.personal), (1, 1));
     let negated = toxicity::signals("you are not an idiot");
     assert_eq!((negated.insults, negated.personal), (0, 0));
+    for text in ["he isn't really that stupid", "you are not being rude", "It is not at all a stupid idea"] {
+        let signals = toxicity::signals(text);
+        assert_eq!((signals.insults, signals.demeaning), (0, 0), "{text}");
+    }
+}
+
+#[test]
+fn a_negation_of_something_else_takes_no_insult_back() {
+    for text in ["You don't care, morons", "You never listen you idiot", "No reply in a week, you idiots"] {
+        assert_eq!(toxicity::signals(text).insults, 1, "{text}");
+        assert!(toxicity::toxicity(text) > 0.5, "{} {text}", toxicity::toxicity(text));
+    }
 }
 
 #[test]
@@ -84,6 +96,91 @@ fn churn_counts_what_is_meant() {
     }
     for text in ["What are your opening hours?", "", "👍", "The parcel arrived today."] {
         assert!(churn_risk(text) < 0.2, "{} {text}", churn_risk(text));
+    }
+}
+
+/// The default of the alert `churn` of `schema/pipelines/customer-sentiment.toml`.
+const ALERT: f64 = 0.9;
+
+#[test]
+fn a_complaint_with_a_negation_takes_nothing_from_what_follows_it() {
+    for text in [
+        "It doesn't work, cancel my subscription",
+        "It doesn't work - cancel my subscription",
+        "No response, cancel my plan",
+        "No response cancel my plan",
+        "Harbor Pay is a scam, the card never worked Please cancel my account.",
+        "The app is broken and nobody helps: cancel my contract",
+        "It won't let me cancel my subscription",
+    ] {
+        let signals = churn::signals(text);
+        assert_eq!((signals.leave, signals.stay), (1, 0), "{text}");
+        assert!(signals.score() >= ALERT, "{} {text}", signals.score());
+    }
+}
+
+#[test]
+fn who_says_that_he_stays_does_not_leave() {
+    for text in [
+        "I will never ever cancel",
+        "I'm not going to cancel my plan",
+        "I am not going to close my account",
+        "We won't be leaving you",
+        "no plans to switch",
+        "No plans to close my account",
+        "I don't want to cancel my order",
+        "I have no intention of closing my account",
+        "There is no need to terminate my contract",
+    ] {
+        let signals = churn::signals(text);
+        assert!((signals.leave, signals.stay >= 1) == (0, true), "{signals:?} {text}");
+        assert!(signals.score() < 0.1, "{} {text}", signals.score());
+    }
+}
+
+#[test]
+fn plain_statements_reach_the_alert() {
+    for text in [
+        "Cancel my subscription.",
+        "Please cancel my account.",
+        "Not renewing my contract.",
+        "I am cancelling my subscription.",
+        "We are switching to a competitor",
+        "I will never buy from you again.",
+        "I will never ever order from here again",
+        "Unsubscribe",
+        "Close my account",
+    ] {
+        assert!(churn_risk(text) >= ALERT, "{} {text}", churn_risk(text));
+    }
+    for text in [
+        "I love it. What is the difference between the two plans?",
+        "Does the plan include roaming?",
+        "The card never worked.",
+        "Is the service down in Boston? I can't connect",
+    ] {
+        assert!(churn_risk(text) < 0.5, "{} {text}", churn_risk(text));
+    }
+}
+
+#[test]
+fn noise_cancelling_is_no_cancelling() {
+    for text in [
+        "Does anyone know how to change the noise cancelling settings on pulse earbuds?",
+        "The noise-canceling is great",
+        "active noise cancellation, and it cancels background noise well",
+        "Is there echo cancellation in calls?",
+    ] {
+        let signals = churn::signals(text);
+        assert_eq!((signals.leave, signals.waver), (0, 0), "{text}");
+        assert!(signals.score() < 0.2, "{} {text}", signals.score());
+    }
+    for text in [
+        "The noise cancelling is poor, I am cancelling my subscription",
+        "The noise cancelling is poor, I will never buy from you again.",
+        "I will never ever order from here again",
+    ] {
+        assert_eq!(churn::signals(text).leave, 1, "{text}");
     }
 }
 
@@ -122,7 +219,9 @@ fn scores_are_monotone_in_their_signals() {
 /// Megabytes that are all beginnings of phrases, or one token, end in time for a test.
 #[test]
 fn huge_texts_are_scored() {
-    for unit in ["i hope you ", "fuck ", "not ", "x", "!", "aaab", "how do i ", "\u{200B}", "if this isn't "] {
+    for unit in
+        ["i hope you ", "fuck ", "not ", "not to cancel ", "x", "!", "aaab", "how do i ", "\u{200B}", "if this isn't "]
+    {
         let text = unit.repeat(2_000_000 / unit.len());
         for score in [toxicity::toxicity(&text), churn_risk(&text)] {
             assert!((0.0..=1.0).contains(&score), "{unit:?}");

@@ -21,6 +21,14 @@ NEGATIONS = set(
     "not no never nobody without cannot aint ain't arent aren't cant can't couldnt couldn't didnt didn't doesnt doesn't dont don't hadnt "
     "hadn't hasnt hasn't havent haven't isnt isn't mustnt mustn't shouldnt shouldn't wasnt wasn't werent weren't wont won't wouldnt wouldn't".split()
 )
+# Words that may stand between a negation and what it negates.
+BETWEEN = set(
+    "a an the any all at such that so too very really even ever actually yet longer as be been being is are was were have had get got "
+    "getting go going gonna will to of about for on want wanted wanting wanna need needed plan plans planned planning intend intended intending "
+    "intention intentions reason reasons thinking think thought dream dreaming see imagine myself ourselves".split()
+)
+# Of these as many as a negation reaches over.
+BETWEEN_MAX = 6
 YOU = {"you", "u", "ya", "you're", "youre", "your", "ur", "yourself", "yourselves", "yall", "y'all"}
 # Log-odds, as enrich/models/calibrate.py has fitted them.
 TOXICITY = {
@@ -45,13 +53,19 @@ def phrases(path):
     return found
 
 
+def negated(before):
+    """Whether a negation stands before a phrase, `before` being the words before it, nearest first."""
+    beyond = list(itertools.dropwhile(lambda word: word in BETWEEN, before[: BETWEEN_MAX + 1]))
+    return bool(beyond) and beyond[0] in NEGATIONS
+
+
 class List:
     """Phrases in categories, looked for in texts."""
 
     def __init__(self, name):
         self.phrases = phrases(os.path.join(ENRICH, "src", name, "terms.txt"))
         self.longest = max(map(len, self.phrases))
-        self.words = NEGATIONS.union(*self.phrases)
+        self.words = NEGATIONS.union(BETWEEN, *self.phrases)
 
     def word(self, token):
         """The word that a token is; None for one that ends a sentence, '' for one that no phrase has."""
@@ -75,7 +89,7 @@ class List:
                 if category:
                     before = list(itertools.takewhile(lambda word: word is not None, reversed(words[:at])))
                     after = list(itertools.takewhile(lambda word: word is not None, words[end:]))
-                    found.append((category, any(word in NEGATIONS for word in before[:3]), before, after))
+                    found.append((category, negated(before), before, after))
                     at = end
                     break
             else:
@@ -111,8 +125,8 @@ class Enrichment:
 
     def toxicity(self, text):
         counts = dict.fromkeys((name for name in TOXICITY if name != "bias"), 0)
-        for category, negated, before, after in self.toxic.find(text):
-            if category == "you" or (negated and category in ("insult", "demeaning")):
+        for category, negation, before, after in self.toxic.find(text):
+            if category == "you" or (negation and category in ("insult", "demeaning")):
                 continue
             counts[category] += 1
             if category in ("insult", "demeaning") and any(word in YOU for word in before[:4] + after[:4]):
@@ -121,10 +135,10 @@ class Enrichment:
 
     def churn_risk(self, text):
         counts = dict.fromkeys(("leave", "waver", "complaint", "stay"), 0)
-        for category, negated, _, _ in self.churning.find(text):
-            if category == "leave" and negated:
+        for category, negation, _, _ in self.churning.find(text):
+            if category == "leave" and negation:
                 counts["stay"] += 1
-            elif not negated:
+            elif category != "other" and not negation:
                 counts[category] += 1
         return logistic(CHURN["bias"] + weighed(counts, CHURN) + CHURN["sentiment"] * self.compound(text))
 

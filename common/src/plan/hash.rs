@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{LookupPlan, ReportPlan, SourcePlan, TablePlan, ViewPlan};
 
 /// Raise it when the meaning of stored rows or states changes: every version changes with it.
-const MEANING: u32 = 1;
+const MEANING: u32 = 2;
 
 fn version(content: &impl Serialize) -> String {
     // These are plain data: names, numbers and lists. Were one ever not to be JSON, its version would be that of nothing.

@@ -13,8 +13,9 @@ use crate::tokens::Normalised;
 /// Buffers longer than this (bytes of text) are given back after use.
 const RETAINED_BYTES_MAX: usize = 64 * 1024;
 
-/// The categories of the list, in the order of the constants below.
-const CATEGORIES: &[&str] = &["leave", "waver", "complaint", "stay"];
+/// The categories of the list, in the order of the constants below. What is in `other` counts for nothing: "noise
+/// cancelling" is no cancelling.
+const CATEGORIES: &[&str] = &["leave", "waver", "complaint", "stay", "other"];
 const LEAVE: usize = 0;
 const WAVER: usize = 1;
 const COMPLAINT: usize = 2;
