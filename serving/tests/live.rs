@@ -489,9 +489,8 @@ async fn a_server_that_ends_says_so_and_waits_for_no_one() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
-/// Where rankings are kept, a change is sent as soon as it is told, and no store is read for it.
-#[tokio::test]
-async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
+/// A server whose rankings are kept in memory, with one key in one pane, and the speed layer that it follows.
+async fn kept_ready() -> (Server, Speed, Worker) {
     let world = world();
     let (speed, plan) = (Speed::new(1), Arc::new(support::plan()));
     let mut worker = Worker::new(0);
@@ -516,6 +515,13 @@ async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
     let reader = Arc::new(reader);
     let live = Live::start(reader.clone(), speed.log.clone(), &CancellationToken::new());
     let server = Server::start(ApiParts { reader, live: Some(live), ..world.parts() }).await;
+    (server, speed, worker)
+}
+
+/// Where rankings are kept, a change is sent as soon as it is told, and no store is read for it.
+#[tokio::test]
+async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
+    let (server, speed, mut worker) = kept_ready().await;
     let mut socket = server.connect("?interval=50ms&output=none&alert=none").await;
     assert_eq!(keys(&socket.expect("metrics:initial").await["views"]["trades"]), ["A"]);
     let sweeps = speed.views.sweeps.load(Ordering::SeqCst);
@@ -526,4 +532,64 @@ async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
         assert_eq!((keys(&window), &window["rows"][0]["n"]), (vec!["B"], &json!(n - 1)));
     }
     assert_eq!(speed.views.sweeps.load(Ordering::SeqCst), sweeps, "panes were read from the store");
+}
+
+/// Server-sent events of a view, as they come.
+struct Events {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Events {
+    async fn of(server: &Server, query: &str) -> Self {
+        let mut stream = TcpStream::connect(&server.address).await.unwrap();
+        let head = format!("GET /v1/views/trades/live{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Self { stream, text: String::new() }
+    }
+
+    /// The next event and its data; `None` when there is none for so long.
+    async fn within(&mut self, wait: Duration) -> Option<(String, Json)> {
+        let mut buffer = vec![0; 65_536];
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            // Each is a chunk of its own: nothing stands between its two lines.
+            if let Some(at) = self.text.find("event: ")
+                && let Some((event, rest)) = self.text[at + 7..].split_once("\ndata: ")
+                && let Some((data, rest)) = rest.split_once("\n\n")
+            {
+                let found = (event.to_owned(), serde_json::from_str(data).unwrap());
+                self.text = rest.to_owned();
+                return Some(found);
+            }
+            let read = tokio::time::timeout_at(until, self.stream.read(&mut buffer)).await.ok()?.unwrap();
+            assert!(read > 0, "the stream has ended: {}", self.text);
+            self.text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    }
+
+    async fn expect(&mut self, event: &str) -> Json {
+        let (found, data) = self.within(PATIENCE).await.expect("an event in time");
+        assert_eq!(found, event, "{data}");
+        data
+    }
+}
+
+/// What is kept in memory trails the progress of the stores: a change that comes last, and after it, is sent too.
+#[tokio::test]
+async fn a_stream_of_events_sends_a_change_that_trails_the_progress() {
+    let (server, speed, mut worker) = kept_ready().await;
+    let mut events = Events::of(&server, "?interval=100ms").await;
+    assert_eq!(keys(&events.expect("rows").await), ["A"]);
+    for n in 2..5 {
+        worker.take(&Event::new(65 + n, "B", 1, 1.0, n));
+        let change = worker.change();
+        speed.views.take(&change);
+        // The stream looks several times before the rankings are told, and nothing else ever comes.
+        assert!(events.within(Duration::from_millis(400)).await.is_none(), "the rankings have not been told");
+        speed.log.add(Speed::TOPIC, &change.encode());
+        let rows = events.expect("rows").await;
+        let row = rows["rows"].as_array().unwrap().iter().find(|row| row["key"]["symbol"] == "B").unwrap();
+        assert_eq!((&row["n"], &rows["provenance"]["kept"]), (&json!(n - 1), &json!(true)));
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! The stream looks at the progress of the layers every `interval`, which costs next to nothing; only when a position
 //! has moved or a run has published it asks for the ranking of the newest window, and sends the rows that differ from
-//! what it sent before. It remembers one hash per row it shows, `limit` at most.
+//! what it sent before. A ranking that is kept in memory trails that progress: of such a one it asks when the rankings
+//! tell of a change of theirs. It remembers one hash per row it shows, `limit` at most.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,7 +17,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tideline_common::key::Key;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -24,6 +26,7 @@ use super::Api;
 use super::problem::{ApiResult, Problem};
 use super::query::Query;
 use super::server::Closing;
+use crate::live::KEPT_LOOK;
 use crate::merge::{Row, TopRequest};
 
 /// How often progress is looked at when nothing is asked for, and at most.
@@ -41,8 +44,12 @@ struct Live {
     request: TopRequest,
     interval: Duration,
     closing: CancellationToken,
-    /// What the layers were at when rows were last asked for.
+    /// What the layers were at when rows were last asked for; `None` when that does not tell what they are of.
     seen: Option<u64>,
+    /// What tells of changes of rankings that are kept.
+    told: Option<watch::Receiver<u64>>,
+    /// When rows were last asked for, if they came from the rankings that are kept.
+    kept: Option<Instant>,
     /// Hash of each row that the caller has, by key.
     sent: HashMap<Vec<u8>, u64>,
     first: bool,
@@ -56,7 +63,7 @@ pub(crate) async fn live(
     closing: Option<Extension<Closing>>,
     uri: Uri,
 ) -> ApiResult<Response> {
-    api.reader.view(&view)?;
+    let told = api.reader.view(&view).map(|view| api.reader.rankings().and_then(|rankings| rankings.changes(view)))?;
     let mut query = Query::of(&uri);
     let interval = query.span("interval")?.map_or(INTERVAL, |span| span.to_std().clamp(INTERVAL_MIN, INTERVAL_MAX));
     let request = TopRequest {
@@ -82,6 +89,8 @@ pub(crate) async fn live(
         interval,
         closing: closing.map_or_else(CancellationToken::new, |Extension(closing)| closing.token),
         seen: None,
+        told,
+        kept: None,
         sent: HashMap::new(),
         first: true,
         _permit: permit,
@@ -100,12 +109,18 @@ impl Live {
             if !std::mem::take(&mut self.first) {
                 self.closing.run_until_cancelled(tokio::time::sleep(self.interval)).await?;
             }
-            let state = self.api.reader.standing().await;
-            if state.is_some() && state == self.seen {
+            if !self.may_have_changed().await {
                 continue;
             }
+            // Before the answer: what comes while it is made is seen the next time.
+            if let Some(told) = &mut self.told {
+                told.mark_unchanged();
+            }
+            let asked = Instant::now();
+            let state = if self.kept.is_some() { None } else { self.api.reader.standing().await };
             match self.api.reader.top(&self.request).await {
                 Ok(mut answer) => {
+                    self.kept = (self.told.is_some() && answer.provenance.kept).then_some(asked);
                     self.seen = state;
                     self.keep_changed(&mut answer.rows);
                     if answer.rows.is_empty() {
@@ -114,10 +129,19 @@ impl Live {
                     return Event::default().event("rows").json_data(&answer).ok();
                 }
                 Err(error) => {
-                    self.seen = None;
+                    (self.seen, self.kept) = (None, None);
                     return Event::default().event("problem").json_data(Problem::from(error)).ok();
                 }
             }
+        }
+    }
+
+    /// Whether an answer may differ from the one before.
+    async fn may_have_changed(&self) -> bool {
+        match (&self.told, self.kept) {
+            // They may also no longer be kept.
+            (Some(told), Some(asked)) => told.has_changed().unwrap_or(true) || asked.elapsed() >= KEPT_LOOK,
+            _ => self.seen.is_none() || self.api.reader.standing().await != self.seen,
         }
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Client, Frame, alert, problem};
+pub(crate) use view::KEPT_LOOK;
 
 use crate::alerts::Alerts;
 use crate::merge::Reader;

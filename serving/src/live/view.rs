@@ -23,7 +23,7 @@ use crate::error::QueryError;
 use crate::merge::{Reader, TopAnswer, TopRequest};
 
 /// How often a window whose ranking is kept is asked for when nothing is told of it: it may no longer be kept.
-const KEPT_LOOK: Duration = Duration::from_secs(1);
+pub(crate) const KEPT_LOOK: Duration = Duration::from_secs(1);
 
 /// A row, written.
 #[derive(Clone, Debug)]
