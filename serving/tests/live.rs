@@ -350,7 +350,8 @@ async fn a_client_that_talks_is_told_and_one_that_goes_on_is_closed() {
     let mut socket = server.connect("?view=none").await;
     socket.expect("metrics:initial").await;
     socket.0.send(Message::text("subscribe")).await.unwrap();
-    assert_eq!(socket.expect("problem").await["type"], "urn:tideline:problem:unknown-frame");
+    let problem = socket.expect("problem").await;
+    assert_eq!((&problem["type"], problem.get("view")), (&json!("urn:tideline:problem:unknown-frame"), None));
     socket.0.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     assert_eq!(socket.expect("problem").await["type"], "urn:tideline:problem:unknown-frame");
     for _ in 0..200 {
@@ -376,7 +377,7 @@ async fn a_view_that_cannot_be_had_is_a_problem_once_and_then_there_again() {
     let mut socket = server.connect("?interval=50ms&output=none&alert=none").await;
     assert_eq!(socket.expect("metrics:initial").await["views"], json!({}));
     let problem = socket.expect("problem").await;
-    assert_eq!(problem["type"], "urn:tideline:problem:unavailable");
+    assert_eq!((&problem["type"], &problem["view"]), (&json!("urn:tideline:problem:unavailable"), &json!("trades")));
     assert!(!problem.to_string().contains("secret"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     world.views.faults.down.store(false, Ordering::SeqCst);

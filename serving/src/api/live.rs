@@ -130,7 +130,10 @@ impl Live {
                 }
                 Err(error) => {
                     (self.seen, self.kept) = (None, None);
-                    return Event::default().event("problem").json_data(Problem::from(error)).ok();
+                    return Event::default()
+                        .event("problem")
+                        .json_data(Problem::from(error).view(&self.request.view))
+                        .ok();
                 }
             }
         }

@@ -55,6 +55,7 @@ pub(crate) fn schemas() -> Json {
                 "detail": text(),
                 "instance": text(),
                 "parameter": { "type": "string", "description": "The parameter it is about." },
+                "view": { "type": "string", "description": "In live frames: the view it is about." },
                 "line": { "type": "integer", "minimum": 1, "description": "The line of the body it is about." },
                 "suggestion": { "type": "string", "description": "What was probably meant." },
                 "known": texts(),

@@ -221,7 +221,7 @@ async fn write(
         for frame in frames.drain(..) {
             let (kind, text) = match frame {
                 Frame::Text(kind, text) => (kind, text),
-                Frame::Problem(error) => match live::problem(Problem::from(&*error)) {
+                Frame::Problem(view, error) => match live::problem(Problem::from(&*error).view(view)) {
                     Some(Frame::Text(kind, text)) => (kind, text),
                     _ => continue,
                 },

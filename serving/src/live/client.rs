@@ -27,8 +27,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 pub(crate) enum Frame {
     /// A frame, written: its kind, and the text.
     Text(&'static str, String),
-    /// A view cannot be answered now.
-    Problem(Arc<QueryError>),
+    /// The view of this name cannot be answered now.
+    Problem(String, Arc<QueryError>),
 }
 
 #[derive(Serialize)]
@@ -257,7 +257,9 @@ impl Client {
                         windows.insert(shown.watching.view(), window);
                     }
                 }
-                Known::Failed(error) => frames.push(Frame::Problem(Arc::clone(error))),
+                Known::Failed(error) => {
+                    frames.push(Frame::Problem(shown.watching.view().to_owned(), Arc::clone(error)));
+                }
             }
         }
         if first || !windows.is_empty() {
