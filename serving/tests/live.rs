@@ -109,13 +109,34 @@ impl Socket {
     }
 
     /// The next event, and its data.
-    async fn event(&mut self) -> (String, Json) {
+    async fn any(&mut self) -> (String, Json) {
         match self.message().await {
             Some(Message::Text(text)) => {
                 let mut json: Json = serde_json::from_str(&text).unwrap();
                 (json["event"].as_str().unwrap().to_owned(), json["data"].take())
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next event that is no heartbeat.
+    async fn event(&mut self) -> (String, Json) {
+        loop {
+            let (event, data) = self.any().await;
+            if event != "heartbeat" {
+                return (event, data);
+            }
+        }
+    }
+
+    /// The data of the next heartbeat that `is` so; nothing else is sent before it.
+    async fn heartbeat(&mut self, is: impl Fn(&Json) -> bool) -> Json {
+        loop {
+            let (event, data) = self.any().await;
+            assert_eq!(event, "heartbeat", "{data}");
+            if is(&data) {
+                return data;
+            }
         }
     }
 
@@ -210,6 +231,44 @@ async fn a_view_is_sent_whole_and_then_what_changes() {
     assert_eq!(keys(&window).len(), 1);
     let mut more = server.connect("?view=trades&rows=2&output=none&alert=none").await;
     assert_eq!(keys(&more.expect("metrics:initial").await["views"]["trades"]).len(), 2);
+}
+
+#[tokio::test]
+async fn a_heartbeat_says_how_fresh_a_view_is_that_does_not_change() {
+    let mut world = world();
+    world.api.heartbeat_interval = Duration::from_millis(100);
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?interval=50ms&view=trades&output=none&alert=none").await;
+    let window = socket.expect("metrics:initial").await["views"]["trades"].take();
+    assert_eq!(window["freshness_ms"], 10_000);
+    let expected = json!({ "time": "1970-01-01T00:11:40Z", "views": { "trades": { "freshness_ms": 10_000 } } });
+    assert_eq!(socket.heartbeat(|_| true).await, expected);
+    // Time goes on, and nothing else: no other frame says so.
+    world.clock.set(Timestamp(720_000_000));
+    let expected = json!({ "time": "1970-01-01T00:12:00Z", "views": { "trades": { "freshness_ms": 30_000 } } });
+    assert_eq!(socket.heartbeat(|beat| beat["time"] == expected["time"]).await, expected);
+    // A record that changes no row is one nevertheless.
+    {
+        let mut progress = world.views.progress.lock();
+        (progress[0].1.position, progress[0].1.last_appended) = (13, Some(Timestamp(719_000_000)));
+    }
+    socket.heartbeat(|beat| beat["views"]["trades"]["freshness_ms"] == 1_000).await;
+
+    // Without views, and of one that cannot be had.
+    let mut socket = server.connect("?view=none&output=none&alert=none").await;
+    socket.expect("metrics:initial").await;
+    assert_eq!(socket.heartbeat(|_| true).await["views"], json!({}));
+    world.views.faults.down.store(true, Ordering::SeqCst);
+    world.analytics.faults.down.store(true, Ordering::SeqCst);
+    let mut socket = server.connect("?interval=50ms&view=trades&rows=7&output=none&alert=none").await;
+    socket.expect("metrics:initial").await;
+    loop {
+        // What it had before may come first.
+        let (event, data) = socket.any().await;
+        if event == "heartbeat" && data["views"] == json!({ "trades": { "freshness_ms": null } }) {
+            break;
+        }
+    }
 }
 
 #[tokio::test]
@@ -434,6 +493,9 @@ async fn a_slow_client_misses_what_is_replaced_and_holds_up_nobody() {
     while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_secs(2), slow.0.next()).await {
         let Message::Text(text) = message else { continue };
         let json: Json = serde_json::from_str(&text).unwrap();
+        if json["event"] == "heartbeat" {
+            continue;
+        }
         let messages = json["data"]["messages"].as_array().unwrap();
         shown += messages.len() as u64;
         skipped += json["data"]["skipped"].as_u64().unwrap();

@@ -200,12 +200,18 @@ pub(crate) fn schemas() -> Json {
         &["output", "topic", "messages", "skipped"],
         json!({ "output": text(), "topic": text(), "messages": { "type": "array" }, "skipped": count() }),
     );
+    let fresh = object(&["freshness_ms"], json!({ "freshness_ms": { "type": ["integer", "null"] } }));
+    let heartbeat = object(
+        &["time", "views"],
+        json!({ "time": time(), "views": { "type": "object", "additionalProperties": fresh } }),
+    );
     let event = |event: Json, data: Json| object(&["event", "data"], json!({ "event": event, "data": data }));
     schemas["LiveFrame"] = json!({
         "oneOf": [
             event(json!({ "type": "string", "enum": ["metrics:initial", "metrics:update"] }), metrics),
             event(json!({ "type": "string", "const": "message:new" }), messages),
             event(json!({ "type": "string", "pattern": "^alert:" }), reference("Alert")),
+            event(json!({ "type": "string", "const": "heartbeat" }), heartbeat),
             event(json!({ "type": "string", "const": "problem" }), reference("Problem")),
         ],
     });

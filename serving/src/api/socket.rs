@@ -215,6 +215,9 @@ async fn write(
     let (mut alerts, wanted) = client.alerts().unzip();
     let mut ping = tokio::time::interval_at(Instant::now() + config.ping_interval, config.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let beat = config.heartbeat_interval;
+    let mut heartbeat = tokio::time::interval_at(Instant::now() + beat, beat);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut frames = client.first().await;
     pace.rest();
     loop {
@@ -257,6 +260,7 @@ async fn write(
                     pace.rest();
                 }
             }
+            _ = heartbeat.tick() => frames.extend(client.heartbeat()),
             _ = ping.tick() => {
                 if heard.lock().elapsed() > config.silence_max {
                     return End::Close(close_code::POLICY, "no answer to pings");

@@ -16,6 +16,7 @@ use super::rows::RowFeed;
 use super::view::{Current, Known, Watching};
 use crate::boundary::Interval;
 use crate::error::QueryError;
+use crate::merge::freshness_ms;
 
 /// How long the first frame waits for views that were not watched before; those that take longer come later.
 const FIRST: Duration = Duration::from_secs(2);
@@ -71,6 +72,18 @@ struct Fresh<'a> {
     #[serde(serialize_with = "written")]
     messages: Vec<Arc<RawValue>>,
     skipped: u64,
+}
+
+/// What is said when nothing else is.
+#[derive(Serialize)]
+struct Heartbeat<'a> {
+    time: String,
+    views: BTreeMap<&'a str, Freshness>,
+}
+
+#[derive(Serialize)]
+struct Freshness {
+    freshness_ms: Option<i64>,
 }
 
 /// Rows that are JSON already.
@@ -237,6 +250,22 @@ impl Client {
             frames.extend(text("message:new", "message:new", fresh));
         }
         frames
+    }
+
+    /// A frame that says what time it is, and how fresh the newest window of each view is by now: a window that does not
+    /// change gets older, and who hears nothing has lost the connection. It costs no answer: each view's feed knows when
+    /// its newest record was appended.
+    pub(crate) fn heartbeat(&self) -> Option<Frame> {
+        let now = self.clock.now();
+        let views = self.views.iter().map(|shown| {
+            let appended = match &shown.watching.state().known {
+                Known::Window(current) => current.appended,
+                Known::Nothing | Known::Failed(_) => None,
+            };
+            (shown.watching.view(), Freshness { freshness_ms: appended.map(|at| freshness_ms(at, now)) })
+        });
+        let views = views.collect();
+        text("heartbeat", "heartbeat", Heartbeat { time: now.to_string(), views })
     }
 
     /// `first`: what there is, be it nothing.

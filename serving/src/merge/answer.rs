@@ -36,6 +36,9 @@ pub struct Provenance {
     /// Time from the append of the newest record in the answer's layers until the answer, in milliseconds: how old the
     /// answer is at most, if records keep coming. `None` before the first record.
     pub freshness_ms: Option<i64>,
+    /// When that record was appended: what `freshness_ms` counts from.
+    #[serde(skip)]
+    pub appended: Option<Timestamp>,
     /// Whether it comes from the copy in memory that is kept of the newest window (see [`crate::ranking`]), as of the
     /// positions above.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
