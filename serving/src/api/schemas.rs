@@ -211,6 +211,7 @@ pub(crate) fn schemas() -> Json {
             event(json!({ "type": "string", "enum": ["metrics:initial", "metrics:update"] }), metrics),
             event(json!({ "type": "string", "const": "message:new" }), messages),
             event(json!({ "type": "string", "pattern": "^alert:" }), reference("Alert")),
+            event(json!({ "type": "string", "const": "alerts:missed" }), object(&["missed"], json!({ "missed": count() }))),
             event(json!({ "type": "string", "const": "heartbeat" }), heartbeat),
             event(json!({ "type": "string", "const": "problem" }), reference("Problem")),
         ],

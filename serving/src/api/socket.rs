@@ -250,6 +250,7 @@ async fn write(
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     metrics::counter!("tideline_live_missed_alerts_total").increment(missed);
+                    frames.extend(live::missed(missed));
                 }
                 Err(RecvError::Closed) => alerts = None,
             },

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Wanted;
 use super::rows::RowFeed;
 use super::view::{Current, Known, Watching};
+use crate::alerts::Alerts;
 use crate::boundary::Interval;
 use crate::error::QueryError;
 use crate::merge::freshness_ms;
@@ -148,6 +149,8 @@ pub(crate) struct Client {
     views: Vec<Shown>,
     outputs: Vec<Followed>,
     alerts: Option<broadcast::Receiver<Arc<AlertEvent>>>,
+    /// Where they come from, if it wants any.
+    alerts_of: Option<Arc<Alerts>>,
     pace: Option<Pace>,
 }
 
@@ -191,7 +194,7 @@ impl Client {
         clock: Arc<dyn Clock>,
         views: Vec<Watching>,
         outputs: Vec<Arc<RowFeed>>,
-        alerts: broadcast::Receiver<Arc<AlertEvent>>,
+        alerts: &Arc<Alerts>,
         changed: watch::Receiver<u64>,
     ) -> Self {
         let shown = |watching| Shown { watching, number: 0, window: None, partial: false, sent: HashMap::new() };
@@ -201,7 +204,8 @@ impl Client {
             clock,
             views: views.into_iter().map(shown).collect(),
             outputs: outputs.into_iter().map(followed).collect(),
-            alerts: (!wanted.alerts.is_empty()).then_some(alerts),
+            alerts: (!wanted.alerts.is_empty()).then(|| alerts.subscribe()),
+            alerts_of: (!wanted.alerts.is_empty()).then(|| Arc::clone(alerts)),
             pace: Some(pace),
             wanted,
         }
@@ -218,12 +222,13 @@ impl Client {
     }
 
     /// The first frames: the newest window of all views, as far as they can be had soon. Every row of an output that is
-    /// appended after them is shown or counted.
+    /// appended after them, and every alert that is fired, is shown or counted.
     pub(crate) async fn first(&mut self) -> Vec<Frame> {
         let ready = async {
             let views = || self.views.iter().all(|shown| shown.watching.is_ready());
             let outputs = || self.outputs.iter().all(|output| output.feed.is_ready());
-            while !(views() && outputs()) {
+            let alerts = || self.alerts_of.as_ref().is_none_or(|alerts| alerts.is_ready());
+            while !(views() && outputs() && alerts()) {
                 tokio::time::sleep(FIRST_LOOK).await;
             }
         };
@@ -305,6 +310,15 @@ impl Client {
 /// The frame of an alert.
 pub(crate) fn alert(event: &AlertEvent) -> Option<Frame> {
     text("alert", &format!("alert:{}", event.alert), event)
+}
+
+/// The frame that says how many alerts were fired too fast to be sent.
+pub(crate) fn missed(alerts: u64) -> Option<Frame> {
+    #[derive(Serialize)]
+    struct Missed {
+        missed: u64,
+    }
+    text("alert", "alerts:missed", Missed { missed: alerts })
 }
 
 /// The frame of a problem, of whatever kind.
