@@ -147,6 +147,7 @@ async fn bad_queries_are_problems_that_name_the_parameter() {
         ("/v1/views/trades/rows?windw=5m", "unknown-parameter", "windw"),
         ("/v1/views/trades/top?by=nope", "invalid-parameter", "by"),
         ("/v1/views/trades/top?at=never", "invalid-parameter", "at"),
+        ("/v1/views/trades/top?at=completed", "invalid-parameter", "at"),
         ("/v1/views/trades/live?limit=5000", "invalid-parameter", "limit"),
         ("/v1/lookups/latest", "invalid-parameter", "key"),
         ("/v1/reports/summary?nope=1", "invalid-parameter", "nope"),
@@ -349,6 +350,10 @@ async fn rankings_lookups_reports_runs_and_status() {
     let top = get(&router, "/v1/views/trades/top?by=total&limit=1").await.json();
     assert_eq!((&top["rows"][0]["rank"], &top["rows"][0]["key"]["symbol"]), (&1.into(), &"B".into()));
     assert_eq!(top["window_end"], "1970-01-01T00:10:00Z");
+    // The newest window is still filling; the one before its newest pane has ended.
+    for path in ["/v1/views/trades/top?at=complete&previous=true", "/api/trades/totals?at=complete"] {
+        assert_eq!(get(&router, path).await.json()["window_end"], "1970-01-01T00:09:00Z", "{path}");
+    }
     let lookup = get(&router, "/v1/lookups/latest?key=A&limit=1").await.json();
     assert_eq!(lookup["rows"], serde_json::json!([{ "event_time": "1970-01-01T00:09:05Z", "x": 1.0 }]));
     let report = get(&router, "/v1/reports/summary?name=r1&where.limit=3").await.json();

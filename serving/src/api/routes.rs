@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     /// A text that may be given more than once.
     Texts,
     Time,
+    /// A time, or this word.
+    TimeOr(&'static str),
     Span,
     /// A whole number from .0 to .1.
     Number(u64, u64),
@@ -91,8 +93,8 @@ const WINDOW: Param = Param {
 
 const AT: Param = Param {
     name: "at",
-    text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.",
-    kind: Kind::Time,
+    text: "End of the window, rounded down to a pane; default: the end of the newest pane with data, whose window is still filling. `complete`: the newest window that has ended, which ends where the newest pane with data begins.",
+    kind: Kind::TimeOr("complete"),
 };
 
 impl Operation {

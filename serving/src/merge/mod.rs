@@ -39,7 +39,7 @@ pub use answer::{
 };
 pub use direction::{Before, Direction};
 pub use request::{
-    DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
+    At, DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
 };
 pub(crate) use snapshot::freshness_ms;
 pub use table::Table;
