@@ -149,6 +149,9 @@ async fn bad_queries_are_problems_that_name_the_parameter() {
         ("/v1/views/trades/top?at=never", "invalid-parameter", "at"),
         ("/v1/views/trades/top?at=completed", "invalid-parameter", "at"),
         ("/v1/views/trades/live?limit=5000", "invalid-parameter", "limit"),
+        ("/v1/views/trades/live?limit=0", "invalid-parameter", "limit"),
+        ("/v1/views/trades/live?interval=99ms", "invalid-parameter", "interval"),
+        ("/v1/views/trades/live?interval=61s", "invalid-parameter", "interval"),
         ("/v1/lookups/latest", "invalid-parameter", "key"),
         ("/v1/reports/summary?nope=1", "invalid-parameter", "nope"),
         ("/v1/reports/summary?where.limit=x", "invalid-parameter", "limit"),
@@ -568,7 +571,7 @@ async fn live_streams_send_what_changed_and_end_with_the_server() {
     );
     // One key changes: only it is sent.
     let mut events = ten();
-    events.push(Event::new(9 * 60 + 30, "B", 1, 5.0, 99));
+    events.push(Event::new(9 * 60 + 30, "A", 1, 5.0, 99));
     *world.views.states.lock() = support::states(&events);
     world.views.progress.lock()[0].1.position = 13;
     text.clear();
@@ -577,7 +580,7 @@ async fn live_streams_send_what_changed_and_end_with_the_server() {
         text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
     }
     assert!(
-        text.contains(r#""n":2"#) && text.contains(r#""symbol":"B""#) && !text.contains(r#""symbol":"A""#),
+        text.contains(r#""n":2"#) && text.contains(r#""symbol":"A""#) && !text.contains(r#""symbol":"B""#),
         "{text}"
     );
     shutdown.cancel();

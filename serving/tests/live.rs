@@ -675,3 +675,43 @@ async fn a_stream_of_events_sends_a_change_that_trails_the_progress() {
         assert_eq!((&row["n"], &rows["provenance"]["kept"]), (&json!(n - 1), &json!(true)));
     }
 }
+
+#[tokio::test]
+async fn a_stream_of_events_tells_ranks_and_a_problem_once() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut events = Events::of(&server, "?interval=100ms&by=total").await;
+    let ranks = |rows: &Json| -> Vec<u64> {
+        rows["rows"].as_array().unwrap().iter().map(|row| row["rank"].as_u64().unwrap()).collect()
+    };
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["B", "A"], vec![1, 2]));
+    // The last of them changes and stays there: its rank is that among all.
+    let mut now = ten();
+    now.push(Event::new(9 * 60 + 30, "A", 1, 1.0, 99));
+    holds(&world, &now, 14);
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["A"], vec![2]));
+    // It overtakes the other, which has not changed but for its rank.
+    now.push(Event::new(9 * 60 + 31, "A", 1, 100.0, 100));
+    holds(&world, &now, 15);
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["A", "B"], vec![1, 2]));
+
+    // What cannot be had is told once, and then that it is over, though no row has changed.
+    world.views.faults.down.store(true, Ordering::SeqCst);
+    world.analytics.faults.down.store(true, Ordering::SeqCst);
+    let problem = loop {
+        match events.within(PATIENCE).await.unwrap() {
+            (event, data) if event == "problem" => break data,
+            // One layer may be known to be down before the other.
+            (event, _) => assert_eq!(event, "rows"),
+        }
+    };
+    assert_eq!((&problem["status"], &problem["view"]), (&json!(503), &json!("trades")));
+    assert!(events.within(Duration::from_millis(500)).await.is_none(), "it was told already");
+    world.views.faults.down.store(false, Ordering::SeqCst);
+    world.analytics.faults.down.store(false, Ordering::SeqCst);
+    let rows = events.expect("rows").await;
+    assert!(!ranks(&rows).is_empty());
+}

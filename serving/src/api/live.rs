@@ -17,6 +17,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tideline_common::key::Key;
+use tideline_common::time::Span;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +25,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::Api;
 use super::problem::{ApiResult, Problem};
-use super::query::Query;
+use super::query::{Query, invalid};
 use super::server::Closing;
 use crate::live::KEPT_LOOK;
-use crate::merge::{Row, TopRequest};
+use crate::merge::{SomeOfTop, TopAnswer, TopRequest};
 
 /// How often progress is looked at when nothing is asked for, and at most.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,6 +53,8 @@ struct Live {
     kept: Option<Instant>,
     /// Hash of each row that the caller has, by key.
     sent: HashMap<Vec<u8>, u64>,
+    /// The problem that the caller was told last, while there is one.
+    failed: Option<String>,
     first: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -65,7 +68,10 @@ pub(crate) async fn live(
 ) -> ApiResult<Response> {
     let told = api.reader.view(&view).map(|view| api.reader.rankings().and_then(|rankings| rankings.changes(view)))?;
     let mut query = Query::of(&uri);
-    let interval = query.span("interval")?.map_or(INTERVAL, |span| span.to_std().clamp(INTERVAL_MIN, INTERVAL_MAX));
+    let interval = query.span("interval")?.map_or(INTERVAL, Span::to_std);
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+        return Err(invalid("interval", "is not from 100ms to 60s"));
+    }
     let request = TopRequest {
         by: query.text("by")?,
         window: query.span("window")?,
@@ -76,7 +82,7 @@ pub(crate) async fn live(
     };
     query.done()?;
     if request.limit.is_some_and(|limit| !(1..=ROWS).contains(&limit)) {
-        return Err(Problem::new("invalid-parameter", format!("`limit` is not from 1 to {ROWS}")).parameter("limit"));
+        return Err(invalid("limit", format!("is not from 1 to {ROWS}")));
     }
     let Ok(permit) = api.live_streams.clone().try_acquire_owned() else {
         return Err(Problem::new("overloaded", format!("{} live streams are open already", api.config.max_live)));
@@ -92,6 +98,7 @@ pub(crate) async fn live(
         told,
         kept: None,
         sent: HashMap::new(),
+        failed: None,
         first: true,
         _permit: permit,
     };
@@ -119,17 +126,24 @@ impl Live {
             let asked = Instant::now();
             let state = if self.kept.is_some() { None } else { self.api.reader.standing().await };
             match self.api.reader.top(&self.request).await {
-                Ok(mut answer) => {
+                Ok(answer) => {
                     self.kept = (self.told.is_some() && answer.provenance.kept).then_some(asked);
                     self.seen = state;
-                    self.keep_changed(&mut answer.rows);
-                    if answer.rows.is_empty() {
+                    // After a problem all rows are sent, be there none: it is over.
+                    let is_over = self.failed.take().is_some();
+                    let changed = self.changed(answer);
+                    if changed.ranks.is_empty() && !is_over {
                         continue;
                     }
-                    return Event::default().event("rows").json_data(&answer).ok();
+                    return Event::default().event("rows").json_data(&changed).ok();
                 }
                 Err(error) => {
                     (self.seen, self.kept) = (None, None);
+                    self.sent.clear();
+                    let text = error.to_string();
+                    if self.failed.replace(text.clone()) == Some(text) {
+                        continue;
+                    }
                     return Event::default()
                         .event("problem")
                         .json_data(Problem::from(error).view(&self.request.view))
@@ -148,18 +162,25 @@ impl Live {
         }
     }
 
-    /// Leaves the rows that the caller does not have yet.
-    fn keep_changed(&mut self, rows: &mut Vec<Row>) {
+    /// The rows that the caller does not have yet. A row has its rank: one that was overtaken is another.
+    fn changed(&mut self, mut answer: TopAnswer) -> SomeOfTop {
         let before = std::mem::take(&mut self.sent);
-        rows.retain(|row| {
+        let (mut rank, mut ranks) = (0, Vec::new());
+        answer.rows.retain(|row| {
+            rank += 1;
             let key = Key::of(&row.key).0;
             let mut hash = Xxh3::new();
+            hash.write_usize(rank);
             hash.write_i64(row.start.0);
             hash.write(format!("{:?} {}", row.values, row.partial).as_bytes());
             let hash = hash.finish();
             let changed = before.get(&key) != Some(&hash);
+            if changed {
+                ranks.push(rank);
+            }
             self.sent.insert(key, hash);
             changed
         });
+        SomeOfTop { answer, ranks }
     }
 }

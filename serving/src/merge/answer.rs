@@ -328,13 +328,14 @@ impl Serialize for RowsAnswer {
     }
 }
 
-impl Serialize for TopAnswer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl TopAnswer {
+    /// Writes it, with the rank of each row.
+    fn ranked<S: Serializer>(&self, rank: impl Fn(usize) -> usize, serializer: S) -> Result<S::Ok, S::Error> {
         let row = |at: usize| RowJson {
             key: &self.key,
             columns: &self.columns,
             row: &self.rows[at],
-            rank: Some(at + 1),
+            rank: Some(rank(at)),
             before: self.before(at),
         };
         let mut map = serializer.serialize_map(None)?;
@@ -345,6 +346,26 @@ impl Serialize for TopAnswer {
         map.serialize_entry("rows", &List(self.rows.len(), row))?;
         map.serialize_entry("provenance", &self.provenance)?;
         map.end()
+    }
+}
+
+impl Serialize for TopAnswer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.ranked(|at| at + 1, serializer)
+    }
+}
+
+/// Some rows of a ranking, each with its rank among all.
+#[derive(Clone, Debug)]
+pub(crate) struct SomeOfTop {
+    pub(crate) answer: TopAnswer,
+    /// One per row.
+    pub(crate) ranks: Vec<usize>,
+}
+
+impl Serialize for SomeOfTop {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.answer.ranked(|at| self.ranks.get(at).copied().unwrap_or(at + 1), serializer)
     }
 }
 

@@ -34,6 +34,7 @@ use tideline_common::position::{Positions, Shard};
 use tideline_common::time::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
+pub(crate) use answer::SomeOfTop;
 pub use answer::{
     CurrentAnswer, LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer,
 };
