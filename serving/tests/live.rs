@@ -297,6 +297,49 @@ async fn rows_of_outputs_come_in_few_frames_the_newest_first_of_all() {
     assert!(last.contains(&1_099) || last.contains(&1_098), "{last:?}");
 }
 
+/// Rows that are gone before they could be read are counted, and the topic is followed from where it was.
+#[tokio::test]
+async fn rows_of_a_topic_that_cannot_be_followed_for_a_while_are_shown_or_counted() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?view=none&alert=none&interval=50ms").await;
+    socket.expect("metrics:initial").await;
+    world.log.add("feed.processed", &rows(0..3));
+    let mut seen = 0;
+    while seen < 3 {
+        seen += socket.expect("message:new").await["messages"].as_array().unwrap().len();
+    }
+    world.log.faults.down.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.log.add("feed.processed", &rows(3..13));
+    world.log.forget("feed.processed");
+    world.log.add("feed.processed", &rows(13..17));
+    world.log.faults.down.store(false, Ordering::SeqCst);
+    let (mut numbers, mut skipped) = (Vec::new(), 0);
+    while numbers.len() as u64 + skipped < 14 {
+        let data = socket.expect("message:new").await;
+        skipped += data["skipped"].as_u64().unwrap();
+        numbers.extend(data["messages"].as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()));
+    }
+    numbers.sort_unstable();
+    assert_eq!((numbers, skipped), (vec![13, 14, 15, 16], 10));
+}
+
+#[tokio::test]
+async fn partitions_that_a_topic_gets_later_are_shown() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?view=none&alert=none&interval=50ms").await;
+    socket.expect("metrics:initial").await;
+    world.log.grow("feed.processed", 3);
+    // By its key it goes into the new partition, before anybody has looked at that.
+    world.log.add("feed.processed", &rows(5..6));
+    assert_eq!(socket.expect("message:new").await["messages"], json!([{ "n": 5 }]));
+    world.log.add("feed.processed", &rows(6..7));
+    let data = socket.expect("message:new").await;
+    assert_eq!((&data["messages"], &data["skipped"]), (&json!([{ "n": 6 }]), &json!(0)));
+}
+
 #[tokio::test]
 async fn alerts_are_told_as_they_fire_and_the_last_are_listed() {
     let world = world();
