@@ -485,6 +485,10 @@ async fn the_description_is_whole_and_true() {
     ] {
         assert!(json["paths"][path][method].is_object(), "{method} {path}");
     }
+    // The bounds that the socket has: `tests/live.rs` holds it to them.
+    let parameters = json["paths"]["/v1/live"]["get"]["parameters"].as_array().unwrap();
+    let most = |name: &str| parameters.iter().find(|of| of["name"] == name).unwrap()["schema"]["maximum"].clone();
+    assert_eq!((most("messages"), most("rows")), (2_000.into(), 1_000.into()));
     let schemas = json["components"]["schemas"].as_object().unwrap();
     let mut used = std::collections::BTreeSet::new();
     references(&json, &mut used);
