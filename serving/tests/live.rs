@@ -234,6 +234,41 @@ async fn a_view_is_sent_whole_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn a_window_of_long_rows_comes_in_several_frames() {
+    let long = |n: i64| format!("{n:03}{}", "x".repeat(20_000));
+    let mut events: Vec<Event> = (0..100).map(|n| Event::new(9 * 60, &long(n), 1, 1.0, n)).collect();
+    let world = World::new(&events, &events, None);
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?interval=50ms&view=trades&output=none&alert=none").await;
+    let (mut found, mut frames) = (Vec::new(), 0);
+    loop {
+        let Some(Message::Text(text)) = socket.message().await else { panic!("no frame") };
+        let json: Json = serde_json::from_str(&text).unwrap();
+        if json["event"] == "heartbeat" {
+            continue;
+        }
+        assert_eq!(json["event"], if frames == 0 { "metrics:initial" } else { "metrics:update" });
+        assert!(text.len() < 600 << 10, "{} bytes", text.len());
+        let window = &json["data"]["views"]["trades"];
+        assert_eq!(window["window_end"], "1970-01-01T00:10:00Z");
+        found.extend(keys(window).into_iter().map(|key| key[..3].parse::<i64>().unwrap()));
+        frames += 1;
+        if window.get("truncated").is_none() {
+            break;
+        }
+        assert_eq!(window["truncated"], true);
+    }
+    // In the order of the ranking, each once.
+    assert_eq!(found, (0..100).collect::<Vec<_>>());
+    assert!((4..8).contains(&frames), "{frames} frames");
+    // Then only what changes.
+    events.push(Event::new(9 * 60 + 1, &long(99), 1, 1.0, 100));
+    holds(&world, &events, 13);
+    let window = socket.expect("metrics:update").await["views"]["trades"].take();
+    assert_eq!((keys(&window), window.get("truncated")), (vec![long(99).as_str()], None));
+}
+
+#[tokio::test]
 async fn a_heartbeat_says_how_fresh_a_view_is_that_does_not_change() {
     let mut world = world();
     world.api.heartbeat_interval = Duration::from_millis(100);

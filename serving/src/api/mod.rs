@@ -71,7 +71,7 @@ pub struct ApiConfig {
     pub ping_interval: Duration,
     /// How often a WebSocket is sent a heartbeat, which a page can see.
     pub heartbeat_interval: Duration,
-    /// How long the client of a WebSocket may give no sign of life, or not read, before it is closed.
+    /// How long the client of a WebSocket may give no sign of life, or take to read one frame, before it is closed.
     pub silence_max: Duration,
     /// How long one check of `/readyz` may take.
     pub check_timeout: Duration,

@@ -189,7 +189,7 @@ pub(crate) fn schemas() -> Json {
         &["window_start", "window_end", "rows", "freshness_ms"],
         json!({
             "window_start": maybe_time(), "window_end": maybe_time(), "rows": list("KeyedRow"),
-            "freshness_ms": { "type": ["integer", "null"] }, "partial": truth,
+            "freshness_ms": { "type": ["integer", "null"] }, "partial": truth, "truncated": truth,
         }),
     );
     let metrics = object(

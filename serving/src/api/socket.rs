@@ -219,7 +219,7 @@ async fn write(
     let mut heartbeat = tokio::time::interval_at(Instant::now() + beat, beat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut frames = client.first().await;
-    pace.rest();
+    pace.rest(client.has_more());
     loop {
         for frame in frames.drain(..) {
             let (kind, text) = match frame {
@@ -258,7 +258,7 @@ async fn write(
                 pace.begin();
                 frames = client.changed();
                 if !frames.is_empty() {
-                    pace.rest();
+                    pace.rest(client.has_more());
                 }
             }
             _ = heartbeat.tick() => frames.extend(client.heartbeat()),
@@ -274,7 +274,7 @@ async fn write(
     }
 }
 
-/// Sends a message; `false` when the client is gone, or has not read for too long.
+/// Sends a message; `false` when the client is gone, or takes too long to read it.
 async fn sent(sink: &mut SplitSink<WebSocket, Message>, message: Message, config: &ApiConfig) -> bool {
     matches!(timeout(config.silence_max, sink.send(message)).await, Ok(Ok(())))
 }

@@ -21,6 +21,8 @@ use crate::merge::freshness_ms;
 
 /// How long the first frame waits for views that were not watched before; those that take longer come later.
 const FIRST: Duration = Duration::from_secs(2);
+/// The most bytes of the rows of one view in one frame, beside the first of them.
+const VIEW_BYTES_MAX: usize = 512 << 10;
 /// How often it is looked whether they are there.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
@@ -64,6 +66,9 @@ struct Newest {
     freshness_ms: Option<i64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    /// Whether there are more rows, in the next frame.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -98,6 +103,8 @@ struct Shown {
     watching: Watching,
     /// Number of the state that was looked at last.
     number: u64,
+    /// Whether the client has yet to get rows of it.
+    truncated: bool,
     window: Option<Interval>,
     partial: bool,
     /// Number of each row that the client has, by key.
@@ -113,9 +120,20 @@ impl Shown {
         }
         let rows = &current.rows[..current.rows.len().min(rows)];
         let mut sent = HashMap::with_capacity(rows.len());
-        let mut new = Vec::new();
+        let (mut new, mut bytes) = (Vec::new(), 0);
+        self.truncated = false;
         for row in rows {
-            if self.sent.get(&row.key) != Some(&row.number) {
+            let had = self.sent.get(&row.key).copied();
+            if had != Some(row.number) {
+                bytes += row.json.get().len();
+                if self.truncated || (bytes > VIEW_BYTES_MAX && !new.is_empty()) {
+                    // The client goes on with what it has, if it has any, until the next frame.
+                    self.truncated = true;
+                    if let Some(had) = had {
+                        sent.insert(Arc::clone(&row.key), had);
+                    }
+                    continue;
+                }
                 new.push(Arc::clone(&row.json));
             }
             sent.insert(Arc::clone(&row.key), row.number);
@@ -129,6 +147,7 @@ impl Shown {
             rows: new,
             freshness_ms: current.freshness_ms,
             partial: current.partial,
+            truncated: self.truncated,
         };
         (window, lacks)
     }
@@ -182,9 +201,10 @@ impl Pace {
         self.pending = false;
     }
 
-    /// There was something: the next time is an interval away.
-    pub(crate) fn rest(&mut self) {
+    /// There was something: the next time is an interval away, and sure to come if there is `more`.
+    pub(crate) fn rest(&mut self, more: bool) {
         self.last = Instant::now();
+        self.pending |= more;
     }
 }
 
@@ -197,7 +217,10 @@ impl Client {
         alerts: &Arc<Alerts>,
         changed: watch::Receiver<u64>,
     ) -> Self {
-        let shown = |watching| Shown { watching, number: 0, window: None, partial: false, sent: HashMap::new() };
+        let shown = |watching| {
+            let (window, sent) = (None, HashMap::new());
+            Shown { watching, number: 0, truncated: false, window, partial: false, sent }
+        };
         let followed = |feed: Arc<RowFeed>| Followed { seen: feed.next(), feed };
         let pace = Pace { changed, interval: wanted.interval, last: Instant::now(), pending: true };
         Self {
@@ -273,16 +296,21 @@ impl Client {
         text("heartbeat", "heartbeat", Heartbeat { time: now.to_string(), views })
     }
 
+    /// Whether there are rows that did not fit into the last frames.
+    pub(crate) fn has_more(&self) -> bool {
+        self.views.iter().any(|shown| shown.truncated)
+    }
+
     /// `first`: what there is, be it nothing.
     fn metrics(&mut self, event: &'static str, first: bool) -> Vec<Frame> {
         let mut frames = Vec::new();
         let mut windows = BTreeMap::new();
         for shown in &mut self.views {
             let state = shown.watching.state();
-            if state.number == shown.number {
+            if state.number == shown.number && !shown.truncated {
                 continue;
             }
-            shown.number = state.number;
+            (shown.number, shown.truncated) = (state.number, false);
             match &state.known {
                 Known::Nothing => {}
                 Known::Window(current) => {
