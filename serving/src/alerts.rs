@@ -1,11 +1,13 @@
 //! Alerts as they are fired, for whoever shows them live.
 //!
 //! Whichever process has fired one appends it to the topic [`alert::TOPIC`]; this follows the topic, gives every alert to
-//! those who listen, each once, and remembers the newest. Who listens too slowly is told how many it has missed
-//! ([`broadcast::error::RecvError::Lagged`]), and finds what is newest in [`Alerts::recent`].
+//! those who listen, each once, and remembers the newest. What was in the topic before is remembered, and given to nobody:
+//! it is not news. Who listens too slowly is told how many it has missed ([`broadcast::error::RecvError::Lagged`]), and
+//! finds what is newest in [`Alerts::recent`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +38,43 @@ pub struct Alerts {
 struct Shared {
     sender: broadcast::Sender<Arc<AlertEvent>>,
     recent: Mutex<Recent>,
+    /// Whether every alert that is fired from now on will be told.
+    is_ready: AtomicBool,
+}
+
+/// Where a partition is read.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: Offset,
+    /// Alerts before this are old.
+    old_until: Offset,
+}
+
+/// What has been read of the topic.
+#[derive(Debug, Default)]
+struct Following {
+    /// Whether it is known what was in the topic before: nothing, if there was none.
+    has_begun: bool,
+    places: BTreeMap<Partition, Place>,
+    /// Identities of the newest alerts, and their order.
+    known: BTreeSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Following {
+    /// Whether an alert has not been seen yet.
+    fn is_new(&mut self, id: &str) -> bool {
+        if !self.known.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > KNOWN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
 }
 
 /// The newest alerts of each name: one that fires often does not push out those that fire seldom.
@@ -69,7 +108,7 @@ impl Alerts {
     /// runtime; neither the log nor the topic has to be there yet.
     pub fn start(log: Arc<dyn Log>, cancel: CancellationToken) -> Self {
         let (sender, _) = broadcast::channel(RECENT);
-        let shared = Arc::new(Shared { sender, recent: Mutex::default() });
+        let shared = Arc::new(Shared { sender, recent: Mutex::default(), is_ready: AtomicBool::new(false) });
         let follower = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             cancel.run_until_cancelled(follow(log, follower)).await;
@@ -82,37 +121,27 @@ impl Alerts {
         self.shared.sender.subscribe()
     }
 
+    /// Whether every alert that is fired from now on will be told: until the topic can be looked at for the first time,
+    /// nobody knows which alerts are old.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready.load(Ordering::Acquire)
+    }
+
     /// The newest alerts of each name, oldest first.
     pub fn recent(&self) -> Vec<Arc<AlertEvent>> {
         self.shared.recent.lock().all()
     }
 }
 
-impl Shared {
-    /// Takes in an alert. One that is in the topic again was told already.
-    fn tell(&self, event: AlertEvent, known: &mut BTreeSet<String>, order: &mut VecDeque<String>) {
-        if !known.insert(event.id.clone()) {
-            return;
-        }
-        order.push_back(event.id.clone());
-        if order.len() > KNOWN
-            && let Some(oldest) = order.pop_front()
-        {
-            known.remove(&oldest);
-        }
-        let event = Arc::new(event);
-        self.recent.lock().push(Arc::clone(&event));
-        // Nobody has to listen.
-        let _ = self.sender.send(event);
-    }
-}
-
 async fn follow(log: Arc<dyn Log>, shared: Arc<Shared>) {
-    let (mut known, mut order) = (BTreeSet::new(), VecDeque::new());
-    let mut from: BTreeMap<Partition, Offset> = BTreeMap::new();
+    let mut following = Following::default();
     loop {
-        if let Err(error) = read(log.as_ref(), &shared, &mut from, (&mut known, &mut order)).await {
-            if !matches!(error, PortError::NotFound { .. }) {
+        if let Err(error) = read(log.as_ref(), &shared, &mut following).await {
+            if matches!(error, PortError::NotFound { .. }) {
+                // Whatever is in it once it is there has been fired since.
+                following.has_begun = true;
+                shared.is_ready.store(true, Ordering::Release);
+            } else {
                 tracing::warn!(%error, "alerts cannot be followed now");
             }
             tokio::time::sleep(PAUSE).await;
@@ -121,32 +150,47 @@ async fn follow(log: Arc<dyn Log>, shared: Arc<Shared>) {
 }
 
 /// Reads what there is in every partition; the topic has one, unless somebody has made it otherwise.
-async fn read(
-    log: &dyn Log,
-    shared: &Shared,
-    from: &mut BTreeMap<Partition, Offset>,
-    (known, order): (&mut BTreeSet<String>, &mut VecDeque<String>),
-) -> PortResult<()> {
+async fn read(log: &dyn Log, shared: &Shared, following: &mut Following) -> PortResult<()> {
     let info = log.topic(alert::TOPIC).await?;
     let wait = WAIT / u32::try_from(info.partitions.len().max(1)).unwrap_or(1);
-    for (partition, (first, next)) in info.partitions {
-        // The newest are told at the start, too: the page that asks first has something to show.
-        let at = from.entry(partition).or_insert_with(|| first.max(next.saturating_sub(KNOWN as u64)));
-        *at = (*at).max(first);
+    for (partition, (first, next)) in &info.partitions {
+        // The newest of those that were there at the start are remembered: the page that asks first has something to
+        // show. A partition that comes later has nothing that is old.
+        let new = if following.has_begun {
+            Place { at: *first, old_until: *first }
+        } else {
+            Place { at: next.saturating_sub(KNOWN as u64).max(*first), old_until: *next }
+        };
+        let place = following.places.entry(*partition).or_insert(new);
+        place.at = place.at.max(*first);
+    }
+    following.has_begun = true;
+    shared.is_ready.store(true, Ordering::Release);
+    for partition in info.partitions.into_keys() {
+        let Some(Place { at, old_until }) = following.places.get(&partition).copied() else { continue };
         let request = ReadRequest {
             topic: alert::TOPIC.to_owned(),
             partition,
-            from: *at,
+            from: at,
             max_records: RECENT,
             max_bytes: 4 << 20,
             wait,
         };
         for record in log.read(&request).await? {
-            *at = record.offset + 1;
             match AlertEvent::from_json(&record.payload) {
-                Ok(event) => shared.tell(event, known, order),
+                // One that is in the topic again was told already.
+                Ok(event) if !following.is_new(&event.id) => {}
+                Ok(event) => {
+                    let event = Arc::new(event);
+                    shared.recent.lock().push(Arc::clone(&event));
+                    if record.offset >= old_until {
+                        // Nobody has to listen.
+                        let _ = shared.sender.send(event);
+                    }
+                }
                 Err(error) => tracing::warn!(%error, offset = record.offset, "a record is no alert"),
             }
+            following.places.insert(partition, Place { at: record.offset + 1, old_until });
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Map;
@@ -69,12 +70,43 @@ async fn alerts_are_told_once_and_the_newest_are_kept() {
     assert!(matches!(listener.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(_))));
 }
 
+async fn until_ready(alerts: &Alerts) {
+    for _ in 0..2_000 {
+        if alerts.is_ready() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never ready");
+}
+
+/// Who listens before the topic could be read is not told what was fired long ago.
+#[tokio::test]
+async fn what_was_fired_before_is_remembered_and_told_to_nobody() {
+    let log = Arc::new(MemoryLog::default());
+    log.create(alert::TOPIC, 1);
+    log.add(alert::TOPIC, &(1..600).map(record).collect::<Vec<_>>());
+    log.faults.down.store(true, Ordering::SeqCst);
+    let alerts = Alerts::start(log.clone(), CancellationToken::new());
+    let mut listener = alerts.subscribe();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!alerts.is_ready() && alerts.recent().is_empty());
+    log.faults.down.store(false, Ordering::SeqCst);
+    until_ready(&alerts).await;
+    log.add(alert::TOPIC, &[record(599), record(600)]);
+    assert_eq!(listener.recv().await.unwrap().id, "600");
+    let recent = until(&alerts, 256).await;
+    assert_eq!((recent[0].as_str(), recent[255].as_str()), ("345", "600"));
+}
+
 #[tokio::test]
 async fn the_topic_may_come_later() {
     let log = Arc::new(MemoryLog::default());
     let alerts = Alerts::start(log.clone(), CancellationToken::new());
-    tokio::task::yield_now().await;
+    let mut listener = alerts.subscribe();
+    until_ready(&alerts).await;
     log.create(alert::TOPIC, 2);
     log.add(alert::TOPIC, &[record(1)]);
     assert_eq!(until(&alerts, 1).await, ["1"]);
+    assert_eq!(listener.recv().await.unwrap().id, "1", "there was no topic: it is new");
 }

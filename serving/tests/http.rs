@@ -147,7 +147,11 @@ async fn bad_queries_are_problems_that_name_the_parameter() {
         ("/v1/views/trades/rows?windw=5m", "unknown-parameter", "windw"),
         ("/v1/views/trades/top?by=nope", "invalid-parameter", "by"),
         ("/v1/views/trades/top?at=never", "invalid-parameter", "at"),
+        ("/v1/views/trades/top?at=completed", "invalid-parameter", "at"),
         ("/v1/views/trades/live?limit=5000", "invalid-parameter", "limit"),
+        ("/v1/views/trades/live?limit=0", "invalid-parameter", "limit"),
+        ("/v1/views/trades/live?interval=99ms", "invalid-parameter", "interval"),
+        ("/v1/views/trades/live?interval=61s", "invalid-parameter", "interval"),
         ("/v1/lookups/latest", "invalid-parameter", "key"),
         ("/v1/reports/summary?nope=1", "invalid-parameter", "nope"),
         ("/v1/reports/summary?where.limit=x", "invalid-parameter", "limit"),
@@ -349,6 +353,10 @@ async fn rankings_lookups_reports_runs_and_status() {
     let top = get(&router, "/v1/views/trades/top?by=total&limit=1").await.json();
     assert_eq!((&top["rows"][0]["rank"], &top["rows"][0]["key"]["symbol"]), (&1.into(), &"B".into()));
     assert_eq!(top["window_end"], "1970-01-01T00:10:00Z");
+    // The newest window is still filling; the one before its newest pane has ended.
+    for path in ["/v1/views/trades/top?at=complete&previous=true", "/api/trades/totals?at=complete"] {
+        assert_eq!(get(&router, path).await.json()["window_end"], "1970-01-01T00:09:00Z", "{path}");
+    }
     let lookup = get(&router, "/v1/lookups/latest?key=A&limit=1").await.json();
     assert_eq!(lookup["rows"], serde_json::json!([{ "event_time": "1970-01-01T00:09:05Z", "x": 1.0 }]));
     let report = get(&router, "/v1/reports/summary?name=r1&where.limit=3").await.json();
@@ -477,6 +485,10 @@ async fn the_description_is_whole_and_true() {
     ] {
         assert!(json["paths"][path][method].is_object(), "{method} {path}");
     }
+    // The bounds that the socket has: `tests/live.rs` holds it to them.
+    let parameters = json["paths"]["/v1/live"]["get"]["parameters"].as_array().unwrap();
+    let most = |name: &str| parameters.iter().find(|of| of["name"] == name).unwrap()["schema"]["maximum"].clone();
+    assert_eq!((most("messages"), most("rows")), (2_000.into(), 1_000.into()));
     let schemas = json["components"]["schemas"].as_object().unwrap();
     let mut used = std::collections::BTreeSet::new();
     references(&json, &mut used);
@@ -563,7 +575,7 @@ async fn live_streams_send_what_changed_and_end_with_the_server() {
     );
     // One key changes: only it is sent.
     let mut events = ten();
-    events.push(Event::new(9 * 60 + 30, "B", 1, 5.0, 99));
+    events.push(Event::new(9 * 60 + 30, "A", 1, 5.0, 99));
     *world.views.states.lock() = support::states(&events);
     world.views.progress.lock()[0].1.position = 13;
     text.clear();
@@ -572,7 +584,7 @@ async fn live_streams_send_what_changed_and_end_with_the_server() {
         text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
     }
     assert!(
-        text.contains(r#""n":2"#) && text.contains(r#""symbol":"B""#) && !text.contains(r#""symbol":"A""#),
+        text.contains(r#""n":2"#) && text.contains(r#""symbol":"A""#) && !text.contains(r#""symbol":"B""#),
         "{text}"
     );
     shutdown.cancel();

@@ -109,13 +109,34 @@ impl Socket {
     }
 
     /// The next event, and its data.
-    async fn event(&mut self) -> (String, Json) {
+    async fn any(&mut self) -> (String, Json) {
         match self.message().await {
             Some(Message::Text(text)) => {
                 let mut json: Json = serde_json::from_str(&text).unwrap();
                 (json["event"].as_str().unwrap().to_owned(), json["data"].take())
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next event that is no heartbeat.
+    async fn event(&mut self) -> (String, Json) {
+        loop {
+            let (event, data) = self.any().await;
+            if event != "heartbeat" {
+                return (event, data);
+            }
+        }
+    }
+
+    /// The data of the next heartbeat that `is` so; nothing else is sent before it.
+    async fn heartbeat(&mut self, is: impl Fn(&Json) -> bool) -> Json {
+        loop {
+            let (event, data) = self.any().await;
+            assert_eq!(event, "heartbeat", "{data}");
+            if is(&data) {
+                return data;
+            }
         }
     }
 
@@ -213,6 +234,79 @@ async fn a_view_is_sent_whole_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn a_window_of_long_rows_comes_in_several_frames() {
+    let long = |n: i64| format!("{n:03}{}", "x".repeat(20_000));
+    let mut events: Vec<Event> = (0..100).map(|n| Event::new(9 * 60, &long(n), 1, 1.0, n)).collect();
+    let world = World::new(&events, &events, None);
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?interval=50ms&view=trades&output=none&alert=none").await;
+    let (mut found, mut frames) = (Vec::new(), 0);
+    loop {
+        let Some(Message::Text(text)) = socket.message().await else { panic!("no frame") };
+        let json: Json = serde_json::from_str(&text).unwrap();
+        if json["event"] == "heartbeat" {
+            continue;
+        }
+        assert_eq!(json["event"], if frames == 0 { "metrics:initial" } else { "metrics:update" });
+        assert!(text.len() < 600 << 10, "{} bytes", text.len());
+        let window = &json["data"]["views"]["trades"];
+        assert_eq!(window["window_end"], "1970-01-01T00:10:00Z");
+        found.extend(keys(window).into_iter().map(|key| key[..3].parse::<i64>().unwrap()));
+        frames += 1;
+        if window.get("truncated").is_none() {
+            break;
+        }
+        assert_eq!(window["truncated"], true);
+    }
+    // In the order of the ranking, each once.
+    assert_eq!(found, (0..100).collect::<Vec<_>>());
+    assert!((4..8).contains(&frames), "{frames} frames");
+    // Then only what changes.
+    events.push(Event::new(9 * 60 + 1, &long(99), 1, 1.0, 100));
+    holds(&world, &events, 13);
+    let window = socket.expect("metrics:update").await["views"]["trades"].take();
+    assert_eq!((keys(&window), window.get("truncated")), (vec![long(99).as_str()], None));
+}
+
+#[tokio::test]
+async fn a_heartbeat_says_how_fresh_a_view_is_that_does_not_change() {
+    let mut world = world();
+    world.api.heartbeat_interval = Duration::from_millis(100);
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?interval=50ms&view=trades&output=none&alert=none").await;
+    let window = socket.expect("metrics:initial").await["views"]["trades"].take();
+    assert_eq!(window["freshness_ms"], 10_000);
+    let expected = json!({ "time": "1970-01-01T00:11:40Z", "views": { "trades": { "freshness_ms": 10_000 } } });
+    assert_eq!(socket.heartbeat(|_| true).await, expected);
+    // Time goes on, and nothing else: no other frame says so.
+    world.clock.set(Timestamp(720_000_000));
+    let expected = json!({ "time": "1970-01-01T00:12:00Z", "views": { "trades": { "freshness_ms": 30_000 } } });
+    assert_eq!(socket.heartbeat(|beat| beat["time"] == expected["time"]).await, expected);
+    // A record that changes no row is one nevertheless.
+    {
+        let mut progress = world.views.progress.lock();
+        (progress[0].1.position, progress[0].1.last_appended) = (13, Some(Timestamp(719_000_000)));
+    }
+    socket.heartbeat(|beat| beat["views"]["trades"]["freshness_ms"] == 1_000).await;
+
+    // Without views, and of one that cannot be had.
+    let mut socket = server.connect("?view=none&output=none&alert=none").await;
+    socket.expect("metrics:initial").await;
+    assert_eq!(socket.heartbeat(|_| true).await["views"], json!({}));
+    world.views.faults.down.store(true, Ordering::SeqCst);
+    world.analytics.faults.down.store(true, Ordering::SeqCst);
+    let mut socket = server.connect("?interval=50ms&view=trades&rows=7&output=none&alert=none").await;
+    socket.expect("metrics:initial").await;
+    loop {
+        // What it had before may come first.
+        let (event, data) = socket.any().await;
+        if event == "heartbeat" && data["views"] == json!({ "trades": { "freshness_ms": null } }) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn rows_of_outputs_come_in_few_frames_the_newest_first_of_all() {
     let world = world();
     world.log.add("feed.processed", &rows(0..10));
@@ -238,6 +332,49 @@ async fn rows_of_outputs_come_in_few_frames_the_newest_first_of_all() {
     assert!(last.contains(&1_099) || last.contains(&1_098), "{last:?}");
 }
 
+/// Rows that are gone before they could be read are counted, and the topic is followed from where it was.
+#[tokio::test]
+async fn rows_of_a_topic_that_cannot_be_followed_for_a_while_are_shown_or_counted() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?view=none&alert=none&interval=50ms").await;
+    socket.expect("metrics:initial").await;
+    world.log.add("feed.processed", &rows(0..3));
+    let mut seen = 0;
+    while seen < 3 {
+        seen += socket.expect("message:new").await["messages"].as_array().unwrap().len();
+    }
+    world.log.faults.down.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.log.add("feed.processed", &rows(3..13));
+    world.log.forget("feed.processed");
+    world.log.add("feed.processed", &rows(13..17));
+    world.log.faults.down.store(false, Ordering::SeqCst);
+    let (mut numbers, mut skipped) = (Vec::new(), 0);
+    while numbers.len() as u64 + skipped < 14 {
+        let data = socket.expect("message:new").await;
+        skipped += data["skipped"].as_u64().unwrap();
+        numbers.extend(data["messages"].as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()));
+    }
+    numbers.sort_unstable();
+    assert_eq!((numbers, skipped), (vec![13, 14, 15, 16], 10));
+}
+
+#[tokio::test]
+async fn partitions_that_a_topic_gets_later_are_shown() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?view=none&alert=none&interval=50ms").await;
+    socket.expect("metrics:initial").await;
+    world.log.grow("feed.processed", 3);
+    // By its key it goes into the new partition, before anybody has looked at that.
+    world.log.add("feed.processed", &rows(5..6));
+    assert_eq!(socket.expect("message:new").await["messages"], json!([{ "n": 5 }]));
+    world.log.add("feed.processed", &rows(6..7));
+    let data = socket.expect("message:new").await;
+    assert_eq!((&data["messages"], &data["skipped"]), (&json!([{ "n": 6 }]), &json!(0)));
+}
+
 #[tokio::test]
 async fn alerts_are_told_as_they_fire_and_the_last_are_listed() {
     let world = world();
@@ -246,11 +383,7 @@ async fn alerts_are_told_as_they_fire_and_the_last_are_listed() {
     let mut socket = server.connect("?view=none&output=none&alert=jump").await;
     socket.expect("metrics:initial").await;
     world.log.add(alert::TOPIC, &[fired(3, "other"), fired(4, "jump")]);
-    // What was fired before the connection may still be on its way to it.
-    let mut data = socket.expect("alert:jump").await;
-    if data["id"] == "1" {
-        data = socket.expect("alert:jump").await;
-    }
+    let data = socket.expect("alert:jump").await;
     assert_eq!((&data["id"], &data["view"], &data["key"]["symbol"]), (&json!("4"), &json!("trades"), &json!("A")));
 
     let list = async |query: &str| {
@@ -268,6 +401,29 @@ async fn alerts_are_told_as_they_fire_and_the_last_are_listed() {
     assert_eq!(ids(&list("?limit=1&alert=jump").await), ["4"]);
     assert_eq!(list("?alert=jmp").await["suggestion"], "jump");
     assert_eq!(list("?limit=0").await["parameter"], "limit");
+}
+
+#[tokio::test]
+async fn alerts_that_are_fired_too_fast_are_counted() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut socket = server.connect("?view=none&output=none&alert=jump").await;
+    socket.expect("metrics:initial").await;
+    let many: Vec<NewRecord> = (0..1_000).map(|id| fired(id, "jump")).collect();
+    world.log.add(alert::TOPIC, &many);
+    let (mut shown, mut missed) = (Vec::new(), 0);
+    while shown.last() != Some(&999) {
+        match socket.event().await {
+            (event, data) if event == "alerts:missed" => missed += data["missed"].as_u64().unwrap(),
+            (event, data) => {
+                assert_eq!(event, "alert:jump");
+                shown.push(data["id"].as_str().unwrap().parse::<u64>().unwrap());
+            }
+        }
+    }
+    assert!(missed > 0, "{} were read as fast as they came", shown.len());
+    assert_eq!(shown.len() as u64 + missed, 1_000, "every alert is shown or counted");
+    assert!(shown.is_sorted());
 }
 
 #[tokio::test]
@@ -350,7 +506,8 @@ async fn a_client_that_talks_is_told_and_one_that_goes_on_is_closed() {
     let mut socket = server.connect("?view=none").await;
     socket.expect("metrics:initial").await;
     socket.0.send(Message::text("subscribe")).await.unwrap();
-    assert_eq!(socket.expect("problem").await["type"], "urn:tideline:problem:unknown-frame");
+    let problem = socket.expect("problem").await;
+    assert_eq!((&problem["type"], problem.get("view")), (&json!("urn:tideline:problem:unknown-frame"), None));
     socket.0.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     assert_eq!(socket.expect("problem").await["type"], "urn:tideline:problem:unknown-frame");
     for _ in 0..200 {
@@ -376,7 +533,7 @@ async fn a_view_that_cannot_be_had_is_a_problem_once_and_then_there_again() {
     let mut socket = server.connect("?interval=50ms&output=none&alert=none").await;
     assert_eq!(socket.expect("metrics:initial").await["views"], json!({}));
     let problem = socket.expect("problem").await;
-    assert_eq!(problem["type"], "urn:tideline:problem:unavailable");
+    assert_eq!((&problem["type"], &problem["view"]), (&json!("urn:tideline:problem:unavailable"), &json!("trades")));
     assert!(!problem.to_string().contains("secret"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     world.views.faults.down.store(false, Ordering::SeqCst);
@@ -433,6 +590,9 @@ async fn a_slow_client_misses_what_is_replaced_and_holds_up_nobody() {
     while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_secs(2), slow.0.next()).await {
         let Message::Text(text) = message else { continue };
         let json: Json = serde_json::from_str(&text).unwrap();
+        if json["event"] == "heartbeat" {
+            continue;
+        }
         let messages = json["data"]["messages"].as_array().unwrap();
         shown += messages.len() as u64;
         skipped += json["data"]["skipped"].as_u64().unwrap();
@@ -489,9 +649,8 @@ async fn a_server_that_ends_says_so_and_waits_for_no_one() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
-/// Where rankings are kept, a change is sent as soon as it is told, and no store is read for it.
-#[tokio::test]
-async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
+/// A server whose rankings are kept in memory, with one key in one pane, and the speed layer that it follows.
+async fn kept_ready() -> (Server, Speed, Worker) {
     let world = world();
     let (speed, plan) = (Speed::new(1), Arc::new(support::plan()));
     let mut worker = Worker::new(0);
@@ -516,6 +675,13 @@ async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
     let reader = Arc::new(reader);
     let live = Live::start(reader.clone(), speed.log.clone(), &CancellationToken::new());
     let server = Server::start(ApiParts { reader, live: Some(live), ..world.parts() }).await;
+    (server, speed, worker)
+}
+
+/// Where rankings are kept, a change is sent as soon as it is told, and no store is read for it.
+#[tokio::test]
+async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
+    let (server, speed, mut worker) = kept_ready().await;
     let mut socket = server.connect("?interval=50ms&output=none&alert=none").await;
     assert_eq!(keys(&socket.expect("metrics:initial").await["views"]["trades"]), ["A"]);
     let sweeps = speed.views.sweeps.load(Ordering::SeqCst);
@@ -526,4 +692,104 @@ async fn what_is_kept_in_memory_is_sent_without_a_read_of_the_stores() {
         assert_eq!((keys(&window), &window["rows"][0]["n"]), (vec!["B"], &json!(n - 1)));
     }
     assert_eq!(speed.views.sweeps.load(Ordering::SeqCst), sweeps, "panes were read from the store");
+}
+
+/// Server-sent events of a view, as they come.
+struct Events {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Events {
+    async fn of(server: &Server, query: &str) -> Self {
+        let mut stream = TcpStream::connect(&server.address).await.unwrap();
+        let head = format!("GET /v1/views/trades/live{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Self { stream, text: String::new() }
+    }
+
+    /// The next event and its data; `None` when there is none for so long.
+    async fn within(&mut self, wait: Duration) -> Option<(String, Json)> {
+        let mut buffer = vec![0; 65_536];
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            // Each is a chunk of its own: nothing stands between its two lines.
+            if let Some(at) = self.text.find("event: ")
+                && let Some((event, rest)) = self.text[at + 7..].split_once("\ndata: ")
+                && let Some((data, rest)) = rest.split_once("\n\n")
+            {
+                let found = (event.to_owned(), serde_json::from_str(data).unwrap());
+                self.text = rest.to_owned();
+                return Some(found);
+            }
+            let read = tokio::time::timeout_at(until, self.stream.read(&mut buffer)).await.ok()?.unwrap();
+            assert!(read > 0, "the stream has ended: {}", self.text);
+            self.text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    }
+
+    async fn expect(&mut self, event: &str) -> Json {
+        let (found, data) = self.within(PATIENCE).await.expect("an event in time");
+        assert_eq!(found, event, "{data}");
+        data
+    }
+}
+
+/// What is kept in memory trails the progress of the stores: a change that comes last, and after it, is sent too.
+#[tokio::test]
+async fn a_stream_of_events_sends_a_change_that_trails_the_progress() {
+    let (server, speed, mut worker) = kept_ready().await;
+    let mut events = Events::of(&server, "?interval=100ms").await;
+    assert_eq!(keys(&events.expect("rows").await), ["A"]);
+    for n in 2..5 {
+        worker.take(&Event::new(65 + n, "B", 1, 1.0, n));
+        let change = worker.change();
+        speed.views.take(&change);
+        // The stream looks several times before the rankings are told, and nothing else ever comes.
+        assert!(events.within(Duration::from_millis(400)).await.is_none(), "the rankings have not been told");
+        speed.log.add(Speed::TOPIC, &change.encode());
+        let rows = events.expect("rows").await;
+        let row = rows["rows"].as_array().unwrap().iter().find(|row| row["key"]["symbol"] == "B").unwrap();
+        assert_eq!((&row["n"], &rows["provenance"]["kept"]), (&json!(n - 1), &json!(true)));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_events_tells_ranks_and_a_problem_once() {
+    let world = world();
+    let server = Server::start(world.parts()).await;
+    let mut events = Events::of(&server, "?interval=100ms&by=total").await;
+    let ranks = |rows: &Json| -> Vec<u64> {
+        rows["rows"].as_array().unwrap().iter().map(|row| row["rank"].as_u64().unwrap()).collect()
+    };
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["B", "A"], vec![1, 2]));
+    // The last of them changes and stays there: its rank is that among all.
+    let mut now = ten();
+    now.push(Event::new(9 * 60 + 30, "A", 1, 1.0, 99));
+    holds(&world, &now, 14);
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["A"], vec![2]));
+    // It overtakes the other, which has not changed but for its rank.
+    now.push(Event::new(9 * 60 + 31, "A", 1, 100.0, 100));
+    holds(&world, &now, 15);
+    let rows = events.expect("rows").await;
+    assert_eq!((keys(&rows), ranks(&rows)), (vec!["A", "B"], vec![1, 2]));
+
+    // What cannot be had is told once, and then that it is over, though no row has changed.
+    world.views.faults.down.store(true, Ordering::SeqCst);
+    world.analytics.faults.down.store(true, Ordering::SeqCst);
+    let problem = loop {
+        match events.within(PATIENCE).await.unwrap() {
+            (event, data) if event == "problem" => break data,
+            // One layer may be known to be down before the other.
+            (event, _) => assert_eq!(event, "rows"),
+        }
+    };
+    assert_eq!((&problem["status"], &problem["view"]), (&json!(503), &json!("trades")));
+    assert!(events.within(Duration::from_millis(500)).await.is_none(), "it was told already");
+    world.views.faults.down.store(false, Ordering::SeqCst);
+    world.analytics.faults.down.store(false, Ordering::SeqCst);
+    let rows = events.expect("rows").await;
+    assert!(!ranks(&rows).is_empty());
 }

@@ -15,7 +15,7 @@ use tideline_common::value::Value;
 use tideline_serving::boundary::{Interval, Layer, Reason};
 use tideline_serving::error::QueryError;
 use tideline_serving::merge::{
-    Before, Direction, KeyFilter, LookupRequest, ReaderConfig, ReportRequest, Row, RowsRequest, TopRequest,
+    At, Before, Direction, KeyFilter, LookupRequest, ReaderConfig, ReportRequest, Row, RowsRequest, TopRequest,
 };
 
 /// A window, from the records alone: count, sum, mean, least, last, median.
@@ -227,7 +227,7 @@ async fn a_layer_that_is_down_is_named_and_its_windows_are_partial() {
     let top = world.reader.top(&TopRequest { view: "trades".into(), ..TopRequest::default() }).await.unwrap();
     assert_eq!(top.window.unwrap().to, MIDDLE);
     let request = TopRequest { view: "trades".into(), window: Some(PANE), previous: true, ..TopRequest::default() };
-    let known = world.reader.top(&TopRequest { at: Some(MIDDLE), ..request.clone() }).await.unwrap();
+    let known = world.reader.top(&TopRequest { at: At::End(MIDDLE), ..request.clone() }).await.unwrap();
     assert!((0..2).all(|row| known.before(row).unwrap().1 == Some(Direction::Same)));
     let json = serde_json::to_string(&answer).unwrap();
     assert!(!json.contains("secret"), "what failed inside is not shown");
@@ -235,7 +235,7 @@ async fn a_layer_that_is_down_is_named_and_its_windows_are_partial() {
     let world = World::new(&ten(), &ten(), Some(MIDDLE));
     world.analytics.faults.damaged.store(true, Ordering::SeqCst);
     // A window before that is missing says nothing of the direction.
-    let unknown = world.reader.top(&TopRequest { at: Some(MIDDLE.plus(PANE)), ..request }).await.unwrap();
+    let unknown = world.reader.top(&TopRequest { at: At::End(MIDDLE.plus(PANE)), ..request }).await.unwrap();
     assert!((0..2).all(|row| unknown.before(row).unwrap() == (&Before::Unknown, None)), "{unknown:?}");
     let answer = world.reader.rows(&tumbling()).await.unwrap();
     assert_eq!(answer.rows.len(), 10);

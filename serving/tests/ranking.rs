@@ -16,7 +16,7 @@ use tideline_common::plan::Plan;
 use tideline_common::ports::{Analytics, Clock, ManualClock};
 use tideline_common::time::{Span, Timestamp};
 use tideline_serving::boundary::Layer;
-use tideline_serving::merge::{Direction, Reader, ReaderConfig, TopAnswer, TopRequest};
+use tideline_serving::merge::{At, Direction, Reader, ReaderConfig, TopAnswer, TopRequest};
 use tideline_serving::ranking::{Because, Rankings, RankingsConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -247,7 +247,7 @@ async fn what_memory_does_not_have_is_answered_from_the_stores() {
     serving.until_ready().await;
     let answer = serving.until_same(&top()).await;
     assert_eq!((answer.rows.len(), answer.window.unwrap().to), (2, Timestamp(10 * PANE.0)));
-    let end = |pane: i64| Some(Timestamp(pane * PANE.0 + 7));
+    let end = |pane: i64| At::End(Timestamp(pane * PANE.0 + 7));
     let directed = serving.until_same(&TopRequest { previous: true, ..top() }).await;
     assert!((0..2).all(|row| directed.before(row).unwrap().1 == Some(Direction::Same)), "{directed:?}");
     assert!(answer.before(0).is_none(), "it was not asked for");
@@ -259,7 +259,7 @@ async fn what_memory_does_not_have_is_answered_from_the_stores() {
         TopRequest { window: Some(Span(8 * PANE.0)), ..top() },
         TopRequest { layer: Layer::Speed, ..top() },
         TopRequest { layer: Layer::Batch, ..top() },
-        TopRequest { boundary: end(3), ..top() },
+        TopRequest { boundary: Some(Timestamp(3 * PANE.0 + 7)), ..top() },
     ];
     for request in others {
         let (kept, plain) = (serving.kept.top(&request).await.unwrap(), serving.plain.top(&request).await.unwrap());
@@ -267,6 +267,73 @@ async fn what_memory_does_not_have_is_answered_from_the_stores() {
         assert_eq!((kept.rows, kept.previous), (plain.rows, plain.previous), "{request:?}");
     }
     assert!(serving.kept.top(&TopRequest { by: Some("none".into()), ..top() }).await.is_err());
+}
+
+/// At a steady rate the newest window, in the midst of a minute, holds less than the one before it: a direction is fair
+/// between windows that have ended.
+#[tokio::test]
+async fn windows_that_have_ended_are_compared_with_their_like() {
+    let speed = Speed::new(1);
+    let mut worker = Worker::new(0);
+    let mut events = Vec::new();
+    // One every ten seconds; of the last minute two.
+    for n in 0..62 {
+        for symbol in ["A", "B"] {
+            let event = Event::new(n * 10, symbol, 1, 1.0, n);
+            worker.take(&event);
+            events.push(event);
+        }
+        speed.flush(&worker.change());
+    }
+    for through in [None, Some(Timestamp(8 * PANE.0))] {
+        let serving = Serving::start(plan(), speed.clone(), &events, through, quick());
+        serving.until_ready().await;
+        let direction = |answer: &TopAnswer| {
+            let directions: Vec<Option<Direction>> = (0..2).map(|row| answer.before(row).unwrap().1).collect();
+            assert_eq!(directions[0], directions[1]);
+            directions[0]
+        };
+        let running = serving.until_same(&TopRequest { previous: true, ..top() }).await;
+        assert_eq!(running.window.unwrap().to, Timestamp(11 * PANE.0));
+        assert_eq!(direction(&running), Some(Direction::Down));
+        let request = TopRequest { at: At::Complete, previous: true, ..top() };
+        let sweeps = serving.speed.views.sweeps.load(Ordering::SeqCst);
+        let ended = serving.kept.top(&request).await.unwrap();
+        assert_eq!(serving.speed.views.sweeps.load(Ordering::SeqCst), sweeps, "panes were read from the store");
+        assert_eq!(ended.window.unwrap().to, Timestamp(10 * PANE.0));
+        assert_eq!(direction(&ended), Some(Direction::Same));
+        assert_eq!(ended.rows[0].values[0].as_f64(), Some(30.0));
+        for by in ["n", "total", "close", "ratio"] {
+            serving.until_same(&TopRequest { by: Some(by.into()), limit: Some(1), ..request.clone() }).await;
+        }
+        // Of one minute: the one before the newest pane, out of the stores.
+        let minute = serving.kept.top(&TopRequest { window: Some(PANE), ..request.clone() }).await.unwrap();
+        assert_eq!((minute.window.unwrap().to, direction(&minute)), (Timestamp(10 * PANE.0), Some(Direction::Same)));
+        // A pane of the future is no reason to say that a window has ended.
+        serving.clock.set(Timestamp(9 * PANE.0 + 30_000_000));
+        let early = serving.kept.top(&request).await.unwrap();
+        assert_eq!((early.window.unwrap().to, early.provenance.kept), (Timestamp(9 * PANE.0), false));
+        assert_eq!(direction(&early), Some(Direction::Same));
+    }
+}
+
+/// A record that comes late into a window that has ended changes what memory says of it.
+#[tokio::test]
+async fn a_window_that_has_ended_takes_in_what_comes_late() {
+    let (speed, mut workers, events) = filled();
+    let serving = Serving::start(plan(), speed, &events, Some(Timestamp(3 * PANE.0)), quick());
+    serving.until_ready().await;
+    let request = TopRequest { at: At::Complete, previous: true, ..top() };
+    let before = serving.until_same(&request).await;
+    for (number, pane) in [4, 8, 9].into_iter().enumerate() {
+        workers[1].take(&Event { shard: 1, ..Event::new(pane * 60 + 30, "B", 1, 2.0, 99 + number as i64) });
+        serving.speed.flush(&workers[1].change());
+        let after = serving.until_same(&request).await;
+        assert_eq!(after.window, before.window);
+        // The newest pane is in none that has ended.
+        assert_eq!(after.rows[0].values[0].as_f64(), Some([11.0, 12.0, 12.0][number]), "{after:?}");
+        assert_eq!(serving.until_same(&TopRequest { previous: true, ..top() }).await.rows.len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -408,6 +475,10 @@ async fn many_keys_come_and_go() {
         serving.speed.flush(&worker.change());
         let answer = serving.until_same(&TopRequest { by: Some("total".into()), ..top() }).await;
         assert_eq!(answer.rows[0].values[1].as_f64(), Some(2_499.0));
+        // From memory or, when that would take too long, from the stores.
+        let ended = TopRequest { at: At::Complete, previous: true, ..top() };
+        let (kept, plain) = (serving.kept.top(&ended).await.unwrap(), serving.plain.top(&ended).await.unwrap());
+        assert_eq!((kept.window, kept.rows, kept.previous), (plain.window, plain.rows, plain.previous));
     }
     let status = &serving.rankings.status()["trades"];
     assert!(status.keys <= 7_500, "{status:?}");

@@ -19,7 +19,7 @@ pub(crate) async fn current(api: Api, endpoint: Arc<EndpointPlan>, uri: Uri) -> 
         view: endpoint.view.clone(),
         by: endpoint.by.clone(),
         window: query.span("window")?,
-        at: query.time("at")?,
+        at: query.at()?,
         limit: Some(query.bounded("limit", 1, MAX_TOP)?.unwrap_or(endpoint.limit)),
         ..TopRequest::default()
     };

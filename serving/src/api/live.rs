@@ -2,7 +2,8 @@
 //!
 //! The stream looks at the progress of the layers every `interval`, which costs next to nothing; only when a position
 //! has moved or a run has published it asks for the ranking of the newest window, and sends the rows that differ from
-//! what it sent before. It remembers one hash per row it shows, `limit` at most.
+//! what it sent before. A ranking that is kept in memory trails that progress: of such a one it asks when the rankings
+//! tell of a change of theirs. It remembers one hash per row it shows, `limit` at most.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,15 +17,18 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tideline_common::key::Key;
-use tokio::sync::OwnedSemaphorePermit;
+use tideline_common::time::Span;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Api;
 use super::problem::{ApiResult, Problem};
-use super::query::Query;
+use super::query::{Query, invalid};
 use super::server::Closing;
-use crate::merge::{Row, TopRequest};
+use crate::live::KEPT_LOOK;
+use crate::merge::{SomeOfTop, TopAnswer, TopRequest};
 
 /// How often progress is looked at when nothing is asked for, and at most.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,10 +45,16 @@ struct Live {
     request: TopRequest,
     interval: Duration,
     closing: CancellationToken,
-    /// What the layers were at when rows were last asked for.
+    /// What the layers were at when rows were last asked for; `None` when that does not tell what they are of.
     seen: Option<u64>,
+    /// What tells of changes of rankings that are kept.
+    told: Option<watch::Receiver<u64>>,
+    /// When rows were last asked for, if they came from the rankings that are kept.
+    kept: Option<Instant>,
     /// Hash of each row that the caller has, by key.
     sent: HashMap<Vec<u8>, u64>,
+    /// The problem that the caller was told last, while there is one.
+    failed: Option<String>,
     first: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -56,9 +66,12 @@ pub(crate) async fn live(
     closing: Option<Extension<Closing>>,
     uri: Uri,
 ) -> ApiResult<Response> {
-    api.reader.view(&view)?;
+    let told = api.reader.view(&view).map(|view| api.reader.rankings().and_then(|rankings| rankings.changes(view)))?;
     let mut query = Query::of(&uri);
-    let interval = query.span("interval")?.map_or(INTERVAL, |span| span.to_std().clamp(INTERVAL_MIN, INTERVAL_MAX));
+    let interval = query.span("interval")?.map_or(INTERVAL, Span::to_std);
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+        return Err(invalid("interval", "is not from 100ms to 60s"));
+    }
     let request = TopRequest {
         by: query.text("by")?,
         window: query.span("window")?,
@@ -69,7 +82,7 @@ pub(crate) async fn live(
     };
     query.done()?;
     if request.limit.is_some_and(|limit| !(1..=ROWS).contains(&limit)) {
-        return Err(Problem::new("invalid-parameter", format!("`limit` is not from 1 to {ROWS}")).parameter("limit"));
+        return Err(invalid("limit", format!("is not from 1 to {ROWS}")));
     }
     let Ok(permit) = api.live_streams.clone().try_acquire_owned() else {
         return Err(Problem::new("overloaded", format!("{} live streams are open already", api.config.max_live)));
@@ -82,7 +95,10 @@ pub(crate) async fn live(
         interval,
         closing: closing.map_or_else(CancellationToken::new, |Extension(closing)| closing.token),
         seen: None,
+        told,
+        kept: None,
         sent: HashMap::new(),
+        failed: None,
         first: true,
         _permit: permit,
     };
@@ -100,39 +116,71 @@ impl Live {
             if !std::mem::take(&mut self.first) {
                 self.closing.run_until_cancelled(tokio::time::sleep(self.interval)).await?;
             }
-            let state = self.api.reader.standing().await;
-            if state.is_some() && state == self.seen {
+            if !self.may_have_changed().await {
                 continue;
             }
+            // Before the answer: what comes while it is made is seen the next time.
+            if let Some(told) = &mut self.told {
+                told.mark_unchanged();
+            }
+            let asked = Instant::now();
+            let state = if self.kept.is_some() { None } else { self.api.reader.standing().await };
             match self.api.reader.top(&self.request).await {
-                Ok(mut answer) => {
+                Ok(answer) => {
+                    self.kept = (self.told.is_some() && answer.provenance.kept).then_some(asked);
                     self.seen = state;
-                    self.keep_changed(&mut answer.rows);
-                    if answer.rows.is_empty() {
+                    // After a problem all rows are sent, be there none: it is over.
+                    let is_over = self.failed.take().is_some();
+                    let changed = self.changed(answer);
+                    if changed.ranks.is_empty() && !is_over {
                         continue;
                     }
-                    return Event::default().event("rows").json_data(&answer).ok();
+                    return Event::default().event("rows").json_data(&changed).ok();
                 }
                 Err(error) => {
-                    self.seen = None;
-                    return Event::default().event("problem").json_data(Problem::from(error)).ok();
+                    (self.seen, self.kept) = (None, None);
+                    self.sent.clear();
+                    let text = error.to_string();
+                    if self.failed.replace(text.clone()) == Some(text) {
+                        continue;
+                    }
+                    return Event::default()
+                        .event("problem")
+                        .json_data(Problem::from(error).view(&self.request.view))
+                        .ok();
                 }
             }
         }
     }
 
-    /// Leaves the rows that the caller does not have yet.
-    fn keep_changed(&mut self, rows: &mut Vec<Row>) {
+    /// Whether an answer may differ from the one before.
+    async fn may_have_changed(&self) -> bool {
+        match (&self.told, self.kept) {
+            // They may also no longer be kept.
+            (Some(told), Some(asked)) => told.has_changed().unwrap_or(true) || asked.elapsed() >= KEPT_LOOK,
+            _ => self.seen.is_none() || self.api.reader.standing().await != self.seen,
+        }
+    }
+
+    /// The rows that the caller does not have yet. A row has its rank: one that was overtaken is another.
+    fn changed(&mut self, mut answer: TopAnswer) -> SomeOfTop {
         let before = std::mem::take(&mut self.sent);
-        rows.retain(|row| {
+        let (mut rank, mut ranks) = (0, Vec::new());
+        answer.rows.retain(|row| {
+            rank += 1;
             let key = Key::of(&row.key).0;
             let mut hash = Xxh3::new();
+            hash.write_usize(rank);
             hash.write_i64(row.start.0);
             hash.write(format!("{:?} {}", row.values, row.partial).as_bytes());
             let hash = hash.finish();
             let changed = before.get(&key) != Some(&hash);
+            if changed {
+                ranks.push(rank);
+            }
             self.sent.insert(key, hash);
             changed
         });
+        SomeOfTop { answer, ranks }
     }
 }

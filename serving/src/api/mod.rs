@@ -69,7 +69,9 @@ pub struct ApiConfig {
     pub origins: Vec<String>,
     /// How often a WebSocket is pinged.
     pub ping_interval: Duration,
-    /// How long the client of a WebSocket may give no sign of life, or not read, before it is closed.
+    /// How often a WebSocket is sent a heartbeat, which a page can see.
+    pub heartbeat_interval: Duration,
+    /// How long the client of a WebSocket may give no sign of life, or take to read one frame, before it is closed.
     pub silence_max: Duration,
     /// How long one check of `/readyz` may take.
     pub check_timeout: Duration,
@@ -94,6 +96,7 @@ impl Default for ApiConfig {
             max_live: 256,
             origins: Vec::new(),
             ping_interval: Duration::from_secs(15),
+            heartbeat_interval: Duration::from_secs(5),
             silence_max: Duration::from_mins(1),
             check_timeout: Duration::from_secs(2),
             compare_wait: Duration::from_secs(15),

@@ -63,6 +63,7 @@ fn query_parameter(param: &Param) -> Json {
     let schema = match kind {
         Kind::Text => json!({ "type": "string" }),
         Kind::Time => json!({ "type": "string", "examples": ["2014-01-01T09:30:00Z"] }),
+        Kind::TimeOr(word) => json!({ "type": "string", "examples": ["2014-01-01T09:30:00Z", word] }),
         Kind::Span => json!({ "type": "string", "pattern": "^([0-9]+(us|ms|s|m|h|d|w|y))+$", "examples": ["5m"] }),
         Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Texts => {

@@ -61,6 +61,8 @@ struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<String>,
@@ -85,6 +87,7 @@ impl Problem {
             detail: detail.into(),
             instance: None,
             parameter: None,
+            view: None,
             line: None,
             suggestion: None,
             known: None,
@@ -96,6 +99,13 @@ impl Problem {
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>) -> Self {
         self.0.parameter = Some(name.into());
+        self
+    }
+
+    /// Says which view it is about, where that is not asked for alone.
+    #[must_use]
+    pub fn view(mut self, name: impl Into<String>) -> Self {
+        self.0.view = Some(name.into());
         self
     }
 

@@ -5,7 +5,7 @@ use tideline_common::time::{Span, Timestamp};
 
 use super::problem::{ApiResult, Problem};
 use crate::boundary::Layer;
-use crate::merge::KeyFilter;
+use crate::merge::{At, KeyFilter};
 
 /// The parameters of a request that have not been taken yet.
 #[derive(Debug)]
@@ -19,6 +19,14 @@ const TIMES: (i64, i64) = (-62_135_596_800_000_000, 253_402_300_799_999_999);
 
 pub(crate) fn invalid(name: &str, message: impl std::fmt::Display) -> Problem {
     Problem::new("invalid-parameter", format!("`{name}` {message}")).parameter(name)
+}
+
+/// The time that a parameter names.
+fn time(name: &str, text: String) -> ApiResult<Timestamp> {
+    // In a query string a `+` is a space: an offset of `+01:00` that was not escaped is still understood.
+    let text = if text.contains('T') { text.replace(' ', "+") } else { text };
+    let time = Timestamp::parse(&text).map_err(|error| invalid(name, format!("cannot be read: {error}")))?;
+    if (TIMES.0..=TIMES.1).contains(&time.0) { Ok(time) } else { Err(invalid(name, "is not in the years 1 to 9999")) }
 }
 
 impl Query {
@@ -52,14 +60,15 @@ impl Query {
 
     /// Takes a time.
     pub(crate) fn time(&mut self, name: &'static str) -> ApiResult<Option<Timestamp>> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        // In a query string a `+` is a space: an offset of `+01:00` that was not escaped is still understood.
-        let text = if text.contains('T') { text.replace(' ', "+") } else { text };
-        let time = Timestamp::parse(&text).map_err(|error| invalid(name, format!("cannot be read: {error}")))?;
-        if (TIMES.0..=TIMES.1).contains(&time.0) {
-            Ok(Some(time))
-        } else {
-            Err(invalid(name, "is not in the years 1 to 9999"))
+        self.text(name)?.map(|text| time(name, text)).transpose()
+    }
+
+    /// Takes `at`: the end of a window, or `complete`.
+    pub(crate) fn at(&mut self) -> ApiResult<At> {
+        match self.text("at")? {
+            None => Ok(At::Newest),
+            Some(text) if text == "complete" => Ok(At::Complete),
+            Some(text) => time("at", text).map(At::End),
         }
     }
 

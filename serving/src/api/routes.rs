@@ -9,6 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use tideline_common::plan::{EndpointPlan, Plan};
 
 use super::{Api, agreement, alerts, endpoints, health, live, predictions, reports, runs, socket, topics, views};
+use crate::live::{MESSAGES_MAX, ROWS_MAX};
 
 /// A parameter of a query.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     /// A text that may be given more than once.
     Texts,
     Time,
+    /// A time, or this word.
+    TimeOr(&'static str),
     Span,
     /// A whole number from .0 to .1.
     Number(u64, u64),
@@ -91,8 +94,8 @@ const WINDOW: Param = Param {
 
 const AT: Param = Param {
     name: "at",
-    text: "End of the window, rounded down to a pane; default: the end of the newest pane with data.",
-    kind: Kind::Time,
+    text: "End of the window, rounded down to a pane; default: the end of the newest pane with data, whose window is still filling. `complete`: the newest window that has ended, which ends where the newest pane with data begins.",
+    kind: Kind::TimeOr("complete"),
 };
 
 impl Operation {
@@ -256,8 +259,8 @@ fn fixed() -> Vec<Route> {
                     Param { name: "output", text: "An output of rows to show; default: all, `none`: none.", kind: Kind::Texts },
                     Param { name: "alert", text: "An alert to show; default: all, `none`: none.", kind: Kind::Texts },
                     Param { name: "interval", text: "How often changes are looked for, 50ms to 60s; default 200ms.", kind: Kind::Span },
-                    Param { name: "rows", text: "Rows per view at most; default 100.", kind: Kind::Number(1, 1_000) },
-                    Param { name: "messages", text: "Messages per frame at most; default 50.", kind: Kind::Number(1, 500) },
+                    Param { name: "rows", text: "Rows per view at most; default 100.", kind: Kind::Number(1, ROWS_MAX as u64) },
+                    Param { name: "messages", text: "Messages per frame at most; default 50.", kind: Kind::Number(1, MESSAGES_MAX as u64) },
                 ])
                 .answers(101, JSON, "LiveFrame")
                 .problems(&[

@@ -55,6 +55,7 @@ pub(crate) fn schemas() -> Json {
                 "detail": text(),
                 "instance": text(),
                 "parameter": { "type": "string", "description": "The parameter it is about." },
+                "view": { "type": "string", "description": "In live frames: the view it is about." },
                 "line": { "type": "integer", "minimum": 1, "description": "The line of the body it is about." },
                 "suggestion": { "type": "string", "description": "What was probably meant." },
                 "known": texts(),
@@ -188,7 +189,7 @@ pub(crate) fn schemas() -> Json {
         &["window_start", "window_end", "rows", "freshness_ms"],
         json!({
             "window_start": maybe_time(), "window_end": maybe_time(), "rows": list("KeyedRow"),
-            "freshness_ms": { "type": ["integer", "null"] }, "partial": truth,
+            "freshness_ms": { "type": ["integer", "null"] }, "partial": truth, "truncated": truth,
         }),
     );
     let metrics = object(
@@ -199,12 +200,19 @@ pub(crate) fn schemas() -> Json {
         &["output", "topic", "messages", "skipped"],
         json!({ "output": text(), "topic": text(), "messages": { "type": "array" }, "skipped": count() }),
     );
+    let fresh = object(&["freshness_ms"], json!({ "freshness_ms": { "type": ["integer", "null"] } }));
+    let heartbeat = object(
+        &["time", "views"],
+        json!({ "time": time(), "views": { "type": "object", "additionalProperties": fresh } }),
+    );
     let event = |event: Json, data: Json| object(&["event", "data"], json!({ "event": event, "data": data }));
     schemas["LiveFrame"] = json!({
         "oneOf": [
             event(json!({ "type": "string", "enum": ["metrics:initial", "metrics:update"] }), metrics),
             event(json!({ "type": "string", "const": "message:new" }), messages),
             event(json!({ "type": "string", "pattern": "^alert:" }), reference("Alert")),
+            event(json!({ "type": "string", "const": "alerts:missed" }), object(&["missed"], json!({ "missed": count() }))),
+            event(json!({ "type": "string", "const": "heartbeat" }), heartbeat),
             event(json!({ "type": "string", "const": "problem" }), reference("Problem")),
         ],
     });

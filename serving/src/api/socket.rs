@@ -215,13 +215,16 @@ async fn write(
     let (mut alerts, wanted) = client.alerts().unzip();
     let mut ping = tokio::time::interval_at(Instant::now() + config.ping_interval, config.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let beat = config.heartbeat_interval;
+    let mut heartbeat = tokio::time::interval_at(Instant::now() + beat, beat);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut frames = client.first().await;
-    pace.rest();
+    pace.rest(client.has_more());
     loop {
         for frame in frames.drain(..) {
             let (kind, text) = match frame {
                 Frame::Text(kind, text) => (kind, text),
-                Frame::Problem(error) => match live::problem(Problem::from(&*error)) {
+                Frame::Problem(view, error) => match live::problem(Problem::from(&*error).view(view)) {
                     Some(Frame::Text(kind, text)) => (kind, text),
                     _ => continue,
                 },
@@ -247,6 +250,7 @@ async fn write(
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     metrics::counter!("tideline_live_missed_alerts_total").increment(missed);
+                    frames.extend(live::missed(missed));
                 }
                 Err(RecvError::Closed) => alerts = None,
             },
@@ -254,9 +258,10 @@ async fn write(
                 pace.begin();
                 frames = client.changed();
                 if !frames.is_empty() {
-                    pace.rest();
+                    pace.rest(client.has_more());
                 }
             }
+            _ = heartbeat.tick() => frames.extend(client.heartbeat()),
             _ = ping.tick() => {
                 if heard.lock().elapsed() > config.silence_max {
                     return End::Close(close_code::POLICY, "no answer to pings");
@@ -269,7 +274,7 @@ async fn write(
     }
 }
 
-/// Sends a message; `false` when the client is gone, or has not read for too long.
+/// Sends a message; `false` when the client is gone, or takes too long to read it.
 async fn sent(sink: &mut SplitSink<WebSocket, Message>, message: Message, config: &ApiConfig) -> bool {
     matches!(timeout(config.silence_max, sink.send(message)).await, Ok(Ok(())))
 }

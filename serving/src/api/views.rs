@@ -126,7 +126,7 @@ pub(crate) async fn top(State(api): State<Api>, Path(view): Path<String>, uri: U
         by: query.text("by")?,
         limit: query.limit()?,
         window: query.span("window")?,
-        at: query.time("at")?,
+        at: query.at()?,
         previous: query.flag("previous")?,
         layer: query.layer()?,
         boundary: None,

@@ -14,11 +14,15 @@ use tokio::time::Instant;
 use super::Wanted;
 use super::rows::RowFeed;
 use super::view::{Current, Known, Watching};
+use crate::alerts::Alerts;
 use crate::boundary::Interval;
 use crate::error::QueryError;
+use crate::merge::freshness_ms;
 
 /// How long the first frame waits for views that were not watched before; those that take longer come later.
 const FIRST: Duration = Duration::from_secs(2);
+/// The most bytes of the rows of one view in one frame, beside the first of them.
+const VIEW_BYTES_MAX: usize = 512 << 10;
 /// How often it is looked whether they are there.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
@@ -27,8 +31,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 pub(crate) enum Frame {
     /// A frame, written: its kind, and the text.
     Text(&'static str, String),
-    /// A view cannot be answered now.
-    Problem(Arc<QueryError>),
+    /// The view of this name cannot be answered now.
+    Problem(String, Arc<QueryError>),
 }
 
 #[derive(Serialize)]
@@ -62,6 +66,9 @@ struct Newest {
     freshness_ms: Option<i64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    /// Whether there are more rows, in the next frame.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -71,6 +78,18 @@ struct Fresh<'a> {
     #[serde(serialize_with = "written")]
     messages: Vec<Arc<RawValue>>,
     skipped: u64,
+}
+
+/// What is said when nothing else is.
+#[derive(Serialize)]
+struct Heartbeat<'a> {
+    time: String,
+    views: BTreeMap<&'a str, Freshness>,
+}
+
+#[derive(Serialize)]
+struct Freshness {
+    freshness_ms: Option<i64>,
 }
 
 /// Rows that are JSON already.
@@ -84,6 +103,8 @@ struct Shown {
     watching: Watching,
     /// Number of the state that was looked at last.
     number: u64,
+    /// Whether the client has yet to get rows of it.
+    truncated: bool,
     window: Option<Interval>,
     partial: bool,
     /// Number of each row that the client has, by key.
@@ -99,9 +120,20 @@ impl Shown {
         }
         let rows = &current.rows[..current.rows.len().min(rows)];
         let mut sent = HashMap::with_capacity(rows.len());
-        let mut new = Vec::new();
+        let (mut new, mut bytes) = (Vec::new(), 0);
+        self.truncated = false;
         for row in rows {
-            if self.sent.get(&row.key) != Some(&row.number) {
+            let had = self.sent.get(&row.key).copied();
+            if had != Some(row.number) {
+                bytes += row.json.get().len();
+                if self.truncated || (bytes > VIEW_BYTES_MAX && !new.is_empty()) {
+                    // The client goes on with what it has, if it has any, until the next frame.
+                    self.truncated = true;
+                    if let Some(had) = had {
+                        sent.insert(Arc::clone(&row.key), had);
+                    }
+                    continue;
+                }
                 new.push(Arc::clone(&row.json));
             }
             sent.insert(Arc::clone(&row.key), row.number);
@@ -115,6 +147,7 @@ impl Shown {
             rows: new,
             freshness_ms: current.freshness_ms,
             partial: current.partial,
+            truncated: self.truncated,
         };
         (window, lacks)
     }
@@ -135,6 +168,8 @@ pub(crate) struct Client {
     views: Vec<Shown>,
     outputs: Vec<Followed>,
     alerts: Option<broadcast::Receiver<Arc<AlertEvent>>>,
+    /// Where they come from, if it wants any.
+    alerts_of: Option<Arc<Alerts>>,
     pace: Option<Pace>,
 }
 
@@ -166,9 +201,10 @@ impl Pace {
         self.pending = false;
     }
 
-    /// There was something: the next time is an interval away.
-    pub(crate) fn rest(&mut self) {
+    /// There was something: the next time is an interval away, and sure to come if there is `more`.
+    pub(crate) fn rest(&mut self, more: bool) {
         self.last = Instant::now();
+        self.pending |= more;
     }
 }
 
@@ -178,17 +214,21 @@ impl Client {
         clock: Arc<dyn Clock>,
         views: Vec<Watching>,
         outputs: Vec<Arc<RowFeed>>,
-        alerts: broadcast::Receiver<Arc<AlertEvent>>,
+        alerts: &Arc<Alerts>,
         changed: watch::Receiver<u64>,
     ) -> Self {
-        let shown = |watching| Shown { watching, number: 0, window: None, partial: false, sent: HashMap::new() };
+        let shown = |watching| {
+            let (window, sent) = (None, HashMap::new());
+            Shown { watching, number: 0, truncated: false, window, partial: false, sent }
+        };
         let followed = |feed: Arc<RowFeed>| Followed { seen: feed.next(), feed };
         let pace = Pace { changed, interval: wanted.interval, last: Instant::now(), pending: true };
         Self {
             clock,
             views: views.into_iter().map(shown).collect(),
             outputs: outputs.into_iter().map(followed).collect(),
-            alerts: (!wanted.alerts.is_empty()).then_some(alerts),
+            alerts: (!wanted.alerts.is_empty()).then(|| alerts.subscribe()),
+            alerts_of: (!wanted.alerts.is_empty()).then(|| Arc::clone(alerts)),
             pace: Some(pace),
             wanted,
         }
@@ -205,12 +245,13 @@ impl Client {
     }
 
     /// The first frames: the newest window of all views, as far as they can be had soon. Every row of an output that is
-    /// appended after them is shown or counted.
+    /// appended after them, and every alert that is fired, is shown or counted.
     pub(crate) async fn first(&mut self) -> Vec<Frame> {
         let ready = async {
             let views = || self.views.iter().all(|shown| shown.watching.is_ready());
             let outputs = || self.outputs.iter().all(|output| output.feed.is_ready());
-            while !(views() && outputs()) {
+            let alerts = || self.alerts_of.as_ref().is_none_or(|alerts| alerts.is_ready());
+            while !(views() && outputs() && alerts()) {
                 tokio::time::sleep(FIRST_LOOK).await;
             }
         };
@@ -239,16 +280,37 @@ impl Client {
         frames
     }
 
+    /// A frame that says what time it is, and how fresh the newest window of each view is by now: a window that does not
+    /// change gets older, and who hears nothing has lost the connection. It costs no answer: each view's feed knows when
+    /// its newest record was appended.
+    pub(crate) fn heartbeat(&self) -> Option<Frame> {
+        let now = self.clock.now();
+        let views = self.views.iter().map(|shown| {
+            let appended = match &shown.watching.state().known {
+                Known::Window(current) => current.appended,
+                Known::Nothing | Known::Failed(_) => None,
+            };
+            (shown.watching.view(), Freshness { freshness_ms: appended.map(|at| freshness_ms(at, now)) })
+        });
+        let views = views.collect();
+        text("heartbeat", "heartbeat", Heartbeat { time: now.to_string(), views })
+    }
+
+    /// Whether there are rows that did not fit into the last frames.
+    pub(crate) fn has_more(&self) -> bool {
+        self.views.iter().any(|shown| shown.truncated)
+    }
+
     /// `first`: what there is, be it nothing.
     fn metrics(&mut self, event: &'static str, first: bool) -> Vec<Frame> {
         let mut frames = Vec::new();
         let mut windows = BTreeMap::new();
         for shown in &mut self.views {
             let state = shown.watching.state();
-            if state.number == shown.number {
+            if state.number == shown.number && !shown.truncated {
                 continue;
             }
-            shown.number = state.number;
+            (shown.number, shown.truncated) = (state.number, false);
             match &state.known {
                 Known::Nothing => {}
                 Known::Window(current) => {
@@ -257,7 +319,9 @@ impl Client {
                         windows.insert(shown.watching.view(), window);
                     }
                 }
-                Known::Failed(error) => frames.push(Frame::Problem(Arc::clone(error))),
+                Known::Failed(error) => {
+                    frames.push(Frame::Problem(shown.watching.view().to_owned(), Arc::clone(error)));
+                }
             }
         }
         if first || !windows.is_empty() {
@@ -274,6 +338,15 @@ impl Client {
 /// The frame of an alert.
 pub(crate) fn alert(event: &AlertEvent) -> Option<Frame> {
     text("alert", &format!("alert:{}", event.alert), event)
+}
+
+/// The frame that says how many alerts were fired too fast to be sent.
+pub(crate) fn missed(alerts: u64) -> Option<Frame> {
+    #[derive(Serialize)]
+    struct Missed {
+        missed: u64,
+    }
+    text("alert", "alerts:missed", Missed { missed: alerts })
 }
 
 /// The frame of a problem, of whatever kind.

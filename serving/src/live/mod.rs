@@ -25,7 +25,8 @@ use tideline_common::ports::Log;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use client::{Client, Frame, alert, problem};
+pub(crate) use client::{Client, Frame, alert, missed, problem};
+pub(crate) use view::KEPT_LOOK;
 
 use crate::alerts::Alerts;
 use crate::merge::Reader;
@@ -59,7 +60,7 @@ pub(crate) struct Wanted {
 pub struct Live {
     reader: Arc<Reader>,
     log: Arc<dyn Log>,
-    alerts: Alerts,
+    alerts: Arc<Alerts>,
     /// Feeds that somebody watches, by name.
     views: Mutex<BTreeMap<String, Weak<ViewFeed>>>,
     outputs: Mutex<BTreeMap<String, Weak<RowFeed>>>,
@@ -80,7 +81,7 @@ impl Live {
     pub fn start(reader: Arc<Reader>, log: Arc<dyn Log>, cancel: &CancellationToken) -> Arc<Self> {
         let cancel = cancel.child_token();
         Arc::new(Self {
-            alerts: Alerts::start(Arc::clone(&log), cancel.clone()),
+            alerts: Arc::new(Alerts::start(Arc::clone(&log), cancel.clone())),
             reader,
             log,
             views: Mutex::default(),
@@ -91,7 +92,7 @@ impl Live {
     }
 
     /// The alerts that were fired last.
-    pub const fn alerts(&self) -> &Alerts {
+    pub fn alerts(&self) -> &Alerts {
         &self.alerts
     }
 
@@ -111,7 +112,7 @@ impl Live {
         let views = wanted.views.iter().map(|view| self.view(view).watch(wanted.rows, wanted.interval)).collect();
         let output = |name: &String| self.plan().row_outputs.iter().find(|output| output.name == *name);
         let outputs = wanted.outputs.iter().filter_map(output).map(|output| self.rows(output)).collect();
-        Client::new(wanted, Arc::clone(self.reader.clock()), views, outputs, self.alerts.subscribe(), changed)
+        Client::new(wanted, Arc::clone(self.reader.clock()), views, outputs, &self.alerts, changed)
     }
 
     fn view(&self, name: &str) -> Arc<ViewFeed> {

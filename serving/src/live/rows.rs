@@ -15,6 +15,7 @@ use tideline_common::ports::{Log, PortError};
 use tideline_common::position::{Offset, Partition};
 use tideline_common::record::Record;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +26,8 @@ use crate::ranking::tail::{Read, Tail};
 const BYTES_MAX: usize = 4 << 20;
 /// Pause after something that failed, or while there is no topic yet.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the topic has got more partitions.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The records `next - rows.len()..next` of those that have come.
 #[derive(Debug, Default)]
@@ -54,6 +57,18 @@ impl Newest {
             while self.rows.len() > MESSAGES_MAX || (self.bytes > BYTES_MAX && self.rows.len() > 1) {
                 self.bytes -= self.rows.pop_front().map_or(0, |row| row.get().len());
             }
+        }
+    }
+}
+
+impl Newest {
+    /// So many records have come that can no longer be read. Those before them are let go: what is kept is the newest
+    /// without a gap.
+    fn skip(&mut self, records: u64) {
+        if records > 0 {
+            self.rows.clear();
+            self.bytes = 0;
+            self.next += records;
         }
     }
 }
@@ -128,34 +143,90 @@ impl RowFeed {
     }
 }
 
-/// Follows the topic from its end. When it can no longer be followed from where it was, goes on at its end.
+/// Where the partitions of the topic are read from on.
+#[derive(Debug, Default)]
+struct Places {
+    /// Whether it is known what was in the topic before: nothing, if there was none.
+    has_begun: bool,
+    next: BTreeMap<Partition, Offset>,
+}
+
+impl Places {
+    /// Takes in the ends of the partitions; answers with the number of records that are gone before they were read.
+    fn resume(&mut self, partitions: &BTreeMap<Partition, (Offset, Offset)>) -> u64 {
+        let mut gone = 0;
+        for (partition, (first, next)) in partitions {
+            // All of a partition that was not there is new.
+            let begin = if self.has_begun { *first } else { *next };
+            let place = self.next.entry(*partition).or_insert(begin);
+            gone += first.saturating_sub(*place);
+            // Past the end: the topic was made anew.
+            *place = (*place).min(*next).max(*first);
+        }
+        self.next.retain(|partition, _| partitions.contains_key(partition));
+        self.has_begun = true;
+        gone
+    }
+}
+
+/// Follows the topic from its end. When it can no longer be followed, goes on where it was; records that are gone by then
+/// are counted as skipped.
 async fn follow(shared: &Shared, log: &Arc<dyn Log>, changed: &watch::Sender<u64>) {
-    // All of a topic that was not there is new.
-    let mut is_new = false;
+    let mut places = Places::default();
     loop {
         match log.topic(&shared.topic).await {
             Ok(info) => {
-                let at = |(first, next)| if is_new { first } else { next };
-                let from: BTreeMap<Partition, Offset> =
-                    info.partitions.into_iter().map(|(partition, ends)| (partition, at(ends))).collect();
-                is_new = false;
+                let gone = places.resume(&info.partitions);
+                if gone > 0 {
+                    tracing::warn!(gone, topic = shared.topic, "rows are gone before they were read");
+                    shared.newest.lock().skip(gone);
+                    changed.send_modify(|changes| *changes += 1);
+                }
                 shared.is_ready.store(true, Ordering::Release);
-                let mut tail = Tail::of(log, &shared.topic, &from);
-                while let Read::Records(_, records) = tail.next().await {
-                    if !records.is_empty() {
-                        shared.newest.lock().take(&records);
-                        changed.send_modify(|changes| *changes += 1);
-                    }
+                if read(shared, log, changed, &mut places.next).await {
+                    continue;
                 }
             }
             // The speed layer makes it as soon as it starts.
             Err(PortError::NotFound { .. }) => {
-                is_new = true;
+                places = Places { has_begun: true, next: BTreeMap::new() };
                 shared.is_ready.store(true, Ordering::Release);
             }
             Err(error) => tracing::warn!(%error, topic = shared.topic, "rows cannot be followed now"),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Reads every partition from its place on, until one can no longer be followed: `false`; or until there are others:
+/// `true`.
+async fn read(
+    shared: &Shared,
+    log: &Arc<dyn Log>,
+    changed: &watch::Sender<u64>,
+    places: &mut BTreeMap<Partition, Offset>,
+) -> bool {
+    let mut tail = Tail::of(log, &shared.topic, places);
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            read = tail.next() => {
+                let Read::Records(partition, records) = read else { return false };
+                if let Some(last) = records.last() {
+                    places.insert(partition, last.offset + 1);
+                    shared.newest.lock().take(&records);
+                    changed.send_modify(|changes| *changes += 1);
+                }
+            }
+            _ = look.tick() => {
+                // A log that cannot be read now is the readers' to tell.
+                let info = log.topic(&shared.topic).await;
+                if info.is_ok_and(|info| info.partitions.keys().any(|partition| !places.contains_key(partition))) {
+                    return true;
+                }
+            }
+        }
     }
 }
 
@@ -193,5 +264,35 @@ mod tests {
         newest.take(&[Record { payload: "{".into(), ..records(2_019, 1, 0).remove(0) }]);
         assert_eq!((newest.next, newest.rows[0].get()), (2_020, "null"));
         assert_eq!(newest.bytes, 4);
+    }
+
+    #[test]
+    fn what_is_gone_is_counted_and_nothing_shown_twice() {
+        let mut newest = Newest::default();
+        newest.take(&records(0, 3, 1));
+        newest.skip(0);
+        assert_eq!((newest.next, newest.rows.len()), (3, 3));
+        newest.skip(4);
+        assert_eq!((newest.next, newest.rows.len(), newest.bytes), (7, 0, 0));
+        newest.take(&records(7, 1, 1));
+        assert_eq!((newest.next, newest.rows.len()), (8, 1));
+    }
+
+    #[test]
+    fn partitions_are_resumed_where_they_were() {
+        let mut places = Places::default();
+        let ends = |ends: &[(Offset, Offset)]| -> BTreeMap<Partition, (Offset, Offset)> {
+            (0..).zip(ends.iter().copied()).collect()
+        };
+        let at = |places: &Places| places.next.values().copied().collect::<Vec<_>>();
+        assert_eq!((places.resume(&ends(&[(0, 10), (3, 3)])), at(&places)), (0, vec![10, 3]));
+        // One that is new from its beginning, the others from where they were, without what is gone.
+        places.next.insert(0, 12);
+        assert_eq!((places.resume(&ends(&[(5, 20), (7, 9), (0, 4)])), at(&places)), (4, vec![12, 7, 0]));
+        // Made anew, and of fewer partitions.
+        assert_eq!((places.resume(&ends(&[(0, 2)])), at(&places)), (0, vec![2]));
+        // One that was not there.
+        let mut places = Places { has_begun: true, next: BTreeMap::new() };
+        assert_eq!((places.resume(&ends(&[(1, 9)])), at(&places)), (0, vec![1]));
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::value::{RawValue, to_raw_value};
 use tideline_common::key::Key;
+use tideline_common::time::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use crate::error::QueryError;
 use crate::merge::{Reader, TopAnswer, TopRequest};
 
 /// How often a window whose ranking is kept is asked for when nothing is told of it: it may no longer be kept.
-const KEPT_LOOK: Duration = Duration::from_secs(1);
+pub(crate) const KEPT_LOOK: Duration = Duration::from_secs(1);
 
 /// A row, written.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Current {
     pub(super) window: Option<Interval>,
     pub(super) rows: Arc<[LiveRow]>,
     pub(super) freshness_ms: Option<i64>,
+    /// When the newest record of it was appended.
+    pub(super) appended: Option<Timestamp>,
     pub(super) partial: bool,
 }
 
@@ -203,8 +206,9 @@ fn written(answer: &TopAnswer, before: &Known, number: u64) -> (Known, bool) {
     let rows: Vec<LiveRow> = (0..answer.rows.len()).filter_map(row).collect();
     let partial = !answer.provenance.missing.is_empty();
     changed |= partial != before.partial;
-    let freshness_ms = answer.provenance.freshness_ms;
-    (Known::Window(Current { window: answer.window, rows: rows.into(), freshness_ms, partial }), changed)
+    let (freshness_ms, appended) = (answer.provenance.freshness_ms, answer.provenance.appended);
+    let current = Current { window: answer.window, rows: rows.into(), freshness_ms, appended, partial };
+    (Known::Window(current), changed)
 }
 
 async fn feed(shared: &Shared, reader: &Reader, changed: &watch::Sender<u64>) {

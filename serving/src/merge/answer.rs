@@ -36,6 +36,9 @@ pub struct Provenance {
     /// Time from the append of the newest record in the answer's layers until the answer, in milliseconds: how old the
     /// answer is at most, if records keep coming. `None` before the first record.
     pub freshness_ms: Option<i64>,
+    /// When that record was appended: what `freshness_ms` counts from.
+    #[serde(skip)]
+    pub appended: Option<Timestamp>,
     /// Whether it comes from the copy in memory that is kept of the newest window (see [`crate::ranking`]), as of the
     /// positions above.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -325,13 +328,14 @@ impl Serialize for RowsAnswer {
     }
 }
 
-impl Serialize for TopAnswer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl TopAnswer {
+    /// Writes it, with the rank of each row.
+    fn ranked<S: Serializer>(&self, rank: impl Fn(usize) -> usize, serializer: S) -> Result<S::Ok, S::Error> {
         let row = |at: usize| RowJson {
             key: &self.key,
             columns: &self.columns,
             row: &self.rows[at],
-            rank: Some(at + 1),
+            rank: Some(rank(at)),
             before: self.before(at),
         };
         let mut map = serializer.serialize_map(None)?;
@@ -342,6 +346,26 @@ impl Serialize for TopAnswer {
         map.serialize_entry("rows", &List(self.rows.len(), row))?;
         map.serialize_entry("provenance", &self.provenance)?;
         map.end()
+    }
+}
+
+impl Serialize for TopAnswer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.ranked(|at| at + 1, serializer)
+    }
+}
+
+/// Some rows of a ranking, each with its rank among all.
+#[derive(Clone, Debug)]
+pub(crate) struct SomeOfTop {
+    pub(crate) answer: TopAnswer,
+    /// One per row.
+    pub(crate) ranks: Vec<usize>,
+}
+
+impl Serialize for SomeOfTop {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.answer.ranked(|at| self.ranks.get(at).copied().unwrap_or(at + 1), serializer)
     }
 }
 

@@ -34,13 +34,15 @@ use tideline_common::position::{Positions, Shard};
 use tideline_common::time::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
+pub(crate) use answer::SomeOfTop;
 pub use answer::{
     CurrentAnswer, LayerPositions, LookupAnswer, ManifestRef, Provenance, ReportAnswer, Row, RowsAnswer, TopAnswer,
 };
 pub use direction::{Before, Direction};
 pub use request::{
-    DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
+    At, DEFAULT_LIMIT, KeyFilter, LookupRequest, MAX_LIMIT, MAX_TOP, ReportRequest, RowsRequest, TopRequest,
 };
+pub(crate) use snapshot::freshness_ms;
 pub use table::Table;
 
 use crate::boundary::{Layer, Reason};

@@ -57,6 +57,29 @@ pub struct RowsRequest {
     pub boundary: Option<Timestamp>,
 }
 
+/// Which window of a ranking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum At {
+    /// The newest: it ends with the newest pane with data, and is still filling.
+    #[default]
+    Newest,
+    /// The newest that has ended: it ends where the newest pane with data begins, and not later than now.
+    Complete,
+    /// The one that ends at this time, rounded down to a whole pane.
+    End(Timestamp),
+}
+
+impl At {
+    /// Where the window ends, when the newest pane with data, of a length of `pane`, ends at `newest`.
+    pub(crate) fn end(self, newest: Option<Timestamp>, pane: Span, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Newest => newest,
+            Self::Complete => newest.map(|end| end.minus(pane).min(now.floor(pane))),
+            Self::End(at) => Some(at.floor(pane)),
+        }
+    }
+}
+
 /// Which ranking.
 #[derive(Clone, Debug, Default)]
 pub struct TopRequest {
@@ -68,8 +91,8 @@ pub struct TopRequest {
     pub limit: Option<usize>,
     /// Size of the window: any multiple of the pane; `None`: the declared one.
     pub window: Option<Span>,
-    /// End of the window, rounded down to a whole pane; `None`: the end of the newest pane with data.
-    pub at: Option<Timestamp>,
+    /// Which window of that size.
+    pub at: At,
     /// Whether the window that began one slide before is wanted too, for the direction of each row.
     pub previous: bool,
     /// Which layer.

@@ -142,11 +142,18 @@ impl Snapshot {
             speed: split.speed,
             positions,
             watermarks,
-            freshness_ms: newest.map(|at| self.now.since(at).0.max(0) / 1_000),
+            freshness_ms: newest.map(|at| freshness_ms(at, self.now)),
+            appended: newest,
             kept: false,
             missing,
         }
     }
+}
+
+/// How fresh an answer is at `now` whose newest record was appended at `appended`, in milliseconds.
+pub(crate) const fn freshness_ms(appended: Timestamp, now: Timestamp) -> i64 {
+    let age = now.since(appended).0;
+    if age > 0 { age / 1_000 } else { 0 }
 }
 
 /// What an answer says of a manifest.

@@ -14,7 +14,7 @@ use tideline_common::value::Value;
 use super::answer::{Row, TopAnswer};
 use super::direction::Before;
 use super::order::{descending, is_rankable};
-use super::request::{MAX_TOP, TopRequest, checked_limit, checked_window};
+use super::request::{At, MAX_TOP, TopRequest, checked_limit, checked_window};
 use super::rows::decode_key;
 use super::snapshot::Snapshot;
 use super::{LayerDown, Reader, layer_name};
@@ -50,13 +50,14 @@ impl Reader {
         let snapshot = self.snapshot(request.layer).await?;
         let manifest = snapshot.manifest.as_ref();
 
-        // The window: the one asked for, or the newest that has data.
+        // The window: the one asked for, or one that the newest pane with data tells.
         let mut parts = snapshot.split(&self.plan, plan, request.layer, Interval::ALL, request.boundary);
         let mut down: Vec<LayerDown> = Vec::new();
-        let end = match request.at {
-            Some(at) => Some(at.floor(plan.pane)),
-            None => self.newest_end(plan, &schema, manifest, &parts, &mut down).await,
+        let newest = match request.at {
+            At::End(_) => None,
+            At::Newest | At::Complete => self.newest_end(plan, &schema, manifest, &parts, &mut down).await,
         };
+        let end = request.at.end(newest, plan.pane, snapshot.now);
         let window = end.and_then(|end| Interval::new(end.minus(size), end));
         let before = window.filter(|_| request.previous).and_then(|window| window.before(declared.slide));
         let looked_in = parts.split;
@@ -134,18 +135,15 @@ impl Reader {
         request: &TopRequest,
     ) -> Result<Option<TopAnswer>, QueryError> {
         let Some(rankings) = &self.rankings else { return Ok(None) };
+        let now = self.clock.now();
         let found = if request.layer != Layer::Merged || request.boundary.is_some() {
             Err(Because::OtherLayer)
         } else {
-            rankings.top(plan, by, limit, size, request)
+            rankings.top(plan, by, limit, size, request, now)
         };
         let found = found.and_then(|ready| {
-            let snapshot = Snapshot {
-                manifest: ready.manifest.clone(),
-                unknown: None,
-                progress: ready.progress.clone(),
-                now: self.clock.now(),
-            };
+            let snapshot =
+                Snapshot { manifest: ready.manifest.clone(), unknown: None, progress: ready.progress.clone(), now };
             // Rows that may have expired are told, and taken from batch where it has them, by the slow path alone.
             let whole = snapshot.split(&self.plan, plan, Layer::Merged, Interval::ALL, None);
             let plain = whole.split == Split::of(Layer::Merged, Interval::ALL, whole.through, plan.pane);

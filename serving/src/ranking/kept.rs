@@ -1,4 +1,5 @@
-//! The panes of one view's newest window and of the one a slide before, kept in memory, and its finished columns.
+//! The panes of one view's newest window, of the newest that has ended, and of those a slide before, kept in memory, and
+//! the finished columns of the newest.
 //!
 //! Per pane there is a [`Sheet`] for each shard of the speed layer and one for batch; a row of it is the state of a
 //! key. The answer of a key is the merge of its rows, in the order in which the slow path reads them (batch before
@@ -26,6 +27,10 @@ use crate::merge::order::{descending, is_rankable};
 
 /// Keys that are forgotten are worth a renumbering when there are more of them than of others, and this many.
 const DEAD_KEYS_MIN: usize = 10_000;
+
+/// Lookups of a key in a sheet that one answer out of another window than the newest may need: nothing changes the copy
+/// meanwhile.
+const LOOKUPS_MAX: usize = 1 << 16;
 
 /// What batch contributes: immutable panes of one manifest.
 #[derive(Debug)]
@@ -80,10 +85,10 @@ pub(crate) struct Kept {
     present_count: usize,
 }
 
-/// The panes that are kept for a window of a view: its own, and those of the window that began one slide before, which
-/// its direction is told from.
+/// The panes that are kept for a window of a view: its own, those of the window a pane before it, which has ended, and
+/// those of the windows that began one slide before either, which directions are told from.
 pub(crate) fn kept_panes(view: &ViewPlan, window: Interval) -> Interval {
-    Interval { from: window.from.minus(view.window.slide), to: window.to }
+    Interval { from: window.from.minus(view.window.slide).minus(view.pane), to: window.to }
 }
 
 /// The window of `size` that ends with the newest of both layers.
@@ -289,34 +294,62 @@ impl Kept {
         self.keys = keys;
     }
 
-    /// The first `limit` keys of the window by answer column `by`, greatest first, nulls last, ties in key order: key
-    /// and merged states of each, and their numbers. `None` when the column cannot rank.
+    /// The newest window that has ended: the one before the newest pane. `None` when it would take too long to rank.
+    pub(crate) fn ended(&self) -> Option<Interval> {
+        let sheets = self.speed.values().map(Vec::len).sum::<usize>() + self.batch.sheets.len();
+        let window = self.window?.before(self.view.pane)?;
+        (self.keys.len().saturating_mul(sheets) <= LOOKUPS_MAX).then_some(window)
+    }
+
+    /// The first `limit` keys of the newest window by answer column `by`, greatest first, nulls last, ties in key order:
+    /// key and merged states of each, and their numbers. `None` when the column cannot rank.
     pub(crate) fn rank(&self, by: usize, limit: usize) -> Option<(StateBatch, Vec<KeyId>)> {
         let column = &self.columns[self.rankable.iter().position(|at| *at == by)?];
-        let window = self.window?;
         let mut order: Vec<KeyId> = self.ids().filter(|id| self.present[*id as usize]).collect();
+        self.order(&mut order, limit, |id| &column[id as usize]);
+        Some((self.merged(&order, self.window?), order))
+    }
+
+    /// As [`rank`](Self::rank), of any window whose panes are kept: its keys are finished for this alone.
+    pub(crate) fn rank_window(&self, by: usize, limit: usize, window: Interval) -> Option<(StateBatch, Vec<KeyId>)> {
+        let at = self.rankable.iter().position(|at| *at == by)?;
+        let ids: Vec<KeyId> = self.ids().collect();
+        let finished = self.finish(&ids, window, None).0;
+        let column: Vec<Option<Value>> =
+            finished.into_iter().map(|(_, values)| values.map(|mut values| values.swap_remove(at))).collect();
+        let mut order: Vec<KeyId> = self.ids().filter(|id| column[*id as usize].is_some()).collect();
+        self.order(&mut order, limit, |id| column[id as usize].as_ref().unwrap_or(&Value::Null));
+        Some((self.merged(&order, window), order))
+    }
+
+    /// Leaves the first `limit` keys by their values, in order.
+    fn order<'a>(&self, order: &mut Vec<KeyId>, limit: usize, value: impl Fn(KeyId) -> &'a Value) {
         let compare = |a: &KeyId, b: &KeyId| {
-            descending(&column[*a as usize], &column[*b as usize])
-                .then_with(|| self.keys.get(*a).cmp(self.keys.get(*b)))
+            descending(value(*a), value(*b)).then_with(|| self.keys.get(*a).cmp(self.keys.get(*b)))
         };
         if order.len() > limit {
             order.select_nth_unstable_by(limit, compare);
             order.truncate(limit);
         }
         order.sort_unstable_by(compare);
+    }
+
+    /// Keys and merged states of a window.
+    fn merged(&self, ids: &[KeyId], window: Interval) -> StateBatch {
         let mut states = StateBatch::new(&self.view.fields);
         let mut rows = StateBatch::new(&[]);
-        for id in &order {
+        for id in ids {
             self.merge(*id, window, &self.batch, &mut states);
             rows.push_identity(self.keys.get(*id), window.from);
         }
         rows.states = states.states;
-        Some((rows, order))
+        rows
     }
 
-    /// The merged states of keys in the window that began one slide before, a row each, and whether they have any there.
-    pub(crate) fn previous(&self, ids: &[KeyId]) -> Option<(StateBatch, Vec<bool>)> {
-        let window = self.window?.before(self.view.window.slide)?;
+    /// The merged states of keys in the window that began one slide before `window`, a row each, and whether they have any
+    /// there.
+    pub(crate) fn previous(&self, ids: &[KeyId], window: Interval) -> Option<(StateBatch, Vec<bool>)> {
+        let window = window.before(self.view.window.slide)?;
         let mut states = StateBatch::new(&self.view.fields);
         let found = ids.iter().map(|id| self.merge(*id, window, &self.batch, &mut states)).collect();
         Some((states, found))

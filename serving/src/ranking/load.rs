@@ -29,7 +29,7 @@ impl Follow {
         let before = self.progress().await?;
         let shards = i64::try_from(before.len().max(1)).unwrap_or(i64::MAX);
         let view = self.slot.view.clone();
-        let kept = view.window.size.0.saturating_add(view.window.slide.0);
+        let kept = view.window.size.0.saturating_add(view.window.slide.0).saturating_add(view.pane.0);
         if (kept / view.pane.0).saturating_mul(shards) > SHEETS_MAX {
             return Err(Because::TooLarge);
         }

@@ -15,7 +15,7 @@
 //!
 //! # When it does not answer
 //! Whatever the copy cannot answer exactly is answered from the stores, as if there were no copy: another window than
-//! the newest of the declared size, one layer alone, a boundary that was moved, rows that may have expired; and every
+//! the newest of the declared size, or the newest of these that has ended, one layer alone, a boundary that was moved, rows that may have expired; and every
 //! request while a copy is loading, lags behind the speed layer, cannot read the log, or would need more memory than it
 //! may have. [`Rankings::status`] and the metrics tell which. A copy that is in doubt is thrown away and read anew; as
 //! the stores drop rows by their time to live, which no change tells, it is also read anew once in a twentieth of it.
@@ -43,7 +43,7 @@ use tideline_common::plan::{Plan, ViewPlan};
 use tideline_common::ports::{Analytics, Clock, Log, Progress, SpeedViews};
 use tideline_common::position::Shard;
 use tideline_common::state::StateBatch;
-use tideline_common::time::Span;
+use tideline_common::time::{Span, Timestamp};
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -89,7 +89,8 @@ impl Default for RankingsConfig {
 pub enum Because {
     /// The view has no `top`.
     NotKept,
-    /// Another window than the newest of the declared size, or a view without data.
+    /// Another window than the newest of the declared size, or the newest that has ended of a view with many keys; or a
+    /// view without data.
     OtherWindow,
     /// One layer alone, or a boundary that was moved.
     OtherLayer,
@@ -255,8 +256,8 @@ impl Rankings {
         self.slots.iter().find(|slot| slot.view.name == view.name && slot.view.version == view.version)
     }
 
-    /// The first `limit` keys of a view's window by answer column `by`, from memory. `size` is the window's size; where it
-    /// ends, and whether the one before is wanted too, the request says.
+    /// The first `limit` keys of a view's window by answer column `by`, from memory. `size` is the window's size; which
+    /// one it is, and whether the one before is wanted too, the request says.
     pub(crate) fn top(
         &self,
         view: &ViewPlan,
@@ -264,11 +265,12 @@ impl Rankings {
         limit: usize,
         size: Span,
         request: &TopRequest,
+        now: Timestamp,
     ) -> Result<Ready, Because> {
         let slot = self.slot(view).ok_or(Because::NotKept)?;
         if size != view.window.size {
             return Err(Because::OtherWindow);
         }
-        slot.top(by, limit, request.at.map(|at| at.floor(view.pane)), request.previous)
+        slot.top(by, limit, request.at, request.previous, now)
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::kept::Kept;
 use super::{Because, RankingStatus, Ready};
+use crate::merge::At;
 
 /// Memory that the copies of all views share.
 #[derive(Debug)]
@@ -134,8 +135,9 @@ impl Slot {
         &self,
         by: usize,
         limit: usize,
-        end: Option<Timestamp>,
+        at: At,
         previous: bool,
+        now: Timestamp,
     ) -> Result<Ready, Because> {
         // Held while the ranking is made: the copy is not taken away in between.
         let kept = self.kept.read();
@@ -143,10 +145,18 @@ impl Slot {
             return Err(because);
         }
         let kept = kept.as_ref().ok_or(Because::Loading)?;
-        let window = kept.window().filter(|window| end.is_none_or(|end| end == window.to));
-        let window = window.ok_or(Because::OtherWindow)?;
-        let (rows, ids) = kept.rank(by, limit).ok_or(Because::OtherWindow)?;
-        let previous = if previous { Some(kept.previous(&ids).ok_or(Because::OtherWindow)?) } else { None };
-        Ok(Ready { rows, previous, window, manifest: kept.batch.manifest.clone(), progress: kept.frontier.progress() })
+        let newest = kept.window().ok_or(Because::OtherWindow)?;
+        let end = at.end(Some(newest.to), self.view.pane, now);
+        let (window, ranked) = if end == Some(newest.to) {
+            (newest, kept.rank(by, limit))
+        } else {
+            let ended = kept.ended().filter(|ended| at == At::Complete && end == Some(ended.to));
+            let ended = ended.ok_or(Because::OtherWindow)?;
+            (ended, kept.rank_window(by, limit, ended))
+        };
+        let (rows, ids) = ranked.ok_or(Because::OtherWindow)?;
+        let before = if previous { Some(kept.previous(&ids, window).ok_or(Because::OtherWindow)?) } else { None };
+        let (manifest, progress) = (kept.batch.manifest.clone(), kept.frontier.progress());
+        Ok(Ready { rows, previous: before, window, manifest, progress })
     }
 }

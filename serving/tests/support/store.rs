@@ -171,6 +171,15 @@ impl MemoryLog {
         self.topics.lock().entry(topic.to_owned()).or_insert(partitions);
     }
 
+    /// Gives a topic more partitions.
+    pub fn grow(&self, topic: &str, partitions: u32) {
+        let mut topics = self.topics.lock();
+        let known = topics.get_mut(topic).unwrap();
+        for at in 0..partitions {
+            known.entry(at).or_default();
+        }
+    }
+
     /// Appends by key, as every log does.
     pub fn add(&self, topic: &str, records: &[NewRecord]) {
         let mut topics = self.topics.lock();
