@@ -4,8 +4,8 @@ import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } fr
 import { messageOf, request, RequestFailed, withQuery } from "../api/client";
 import type { Json, Row, RowsAnswer } from "../api/types";
 import { readPalette, type Palette } from "../charts/palette";
-import { History } from "../data/history";
-import { timeText } from "../data/spans";
+import { History, tailFrom } from "../data/history";
+import { spanMs, timeText } from "../data/spans";
 import { pauseMs } from "../live/backoff";
 import { ALERTS_KEPT } from "../live/alerts";
 import type { ConnectionState } from "../live/connection";
@@ -179,6 +179,8 @@ export interface HistoryWanted {
   /** Only this key. */
   key?: Record<string, Json> | undefined;
   columns: readonly string[];
+  /** Those of the columns that are 0 in a window without a record. */
+  counts: readonly string[];
   /** How far back from the newest window. */
   spanMs: number;
   /** Points of a key at most. */
@@ -198,69 +200,130 @@ export interface HistoryState {
 /** Rows that one request asks for. */
 const HISTORY_ROWS = 20_000;
 
-/** Windows of a view over time: fetched back from the newest one, then followed live. */
+/** How often the newest windows are asked for again at most: with each new window, if that is less often. */
+const TAIL_EVERY_MS = 5_000;
+
+/**
+ * Windows of a view over time: fetched back from the newest one, then followed live. With each new window those before it
+ * are asked for again, as late records have changed them, and so is what a page in the background has not seen.
+ */
 export function useHistory(wanted: HistoryWanted): HistoryState {
-  const { hub } = usePage();
+  const { hub, catalog } = usePage();
   const view = useView(wanted.view);
   const generation = useHub((hub) => hub.store.generation);
   const only = wanted.key === undefined ? null : keyText(wanted.key);
   const limit = wanted.limit ?? 1_500;
-  const columns = wanted.columns.join(",");
-  const identity = `${wanted.view} ${only ?? ""} ${columns} ${wanted.spanMs}`;
-  const history = useMemo(() => new History(wanted.columns, limit, only), [identity, limit]);
-  const end = view.windowEnd === null ? null : Date.parse(view.windowEnd);
-  const known = end !== null;
-  const [fetched, setFetched] = useState<{ history: History | null; tideline: number | null; failed: string | null }>({
-    history: null,
-    tideline: null,
-    failed: null,
-  });
-  const [attempt, setAttempt] = useState(0);
-  const failures = useRef(0);
+  const info = catalog.views.get(wanted.view);
+  const identity = [wanted.view, only ?? "", wanted.columns.join(","), wanted.spanMs, info?.slide ?? ""].join(" ");
+  const history = useMemo(() => {
+    const { columns, counts } = wanted;
+    return new History({ columns, counts, limit, only, slideMs: spanMs(info?.slide ?? "") });
+  }, [identity, limit]);
+  const known = view.windowEnd !== null;
+  const [fetched, setFetched] = useState<{
+    history: History | null;
+    loaded: boolean;
+    tideline: number | null;
+    failed: string | null;
+  }>({ history: null, loaded: false, tideline: null, failed: null });
+  /** Called when there is another window, or the page is seen again. */
+  const moved = useRef<() => void>(() => undefined);
 
   useEffect(() => {
-    if (end === null) return undefined;
+    if (!known) return undefined;
     const ended = new AbortController();
-    let timer: number | undefined;
+    let [timer, failures, lastAt, busy, due, fetchedEnd]: [
+      number | undefined,
+      number,
+      number,
+      boolean,
+      boolean,
+      number | null,
+    ] = [undefined, 0, 0, false, false, null];
     const key = Object.fromEntries(
       Object.entries(wanted.key ?? {}).map(([name, value]) => [`key.${name}`, value === null ? "\\N" : String(value)]),
     );
-    const from = timeText(end - wanted.spanMs);
-    const path = withQuery(`/v1/views/${encodeURIComponent(wanted.view)}/rows`, { ...key, from, limit: HISTORY_ROWS });
-    request<RowsAnswer>(path, { signal: ended.signal }).then(
-      (answer) => {
-        failures.current = 0;
-        history.putAll(answer.rows);
-        // What has come in meanwhile is newer than the answer.
-        history.putLive(hub.store.view(wanted.view));
-        const { through } = answer.provenance;
-        setFetched({ history, tideline: through === null ? null : Date.parse(through), failed: null });
-      },
-      (error: unknown) => {
-        if (ended.signal.aborted) return;
-        failures.current += 1;
-        setFetched((before) => ({
-          ...before,
-          history: before.history === history ? history : null,
-          failed: messageOf(error),
-        }));
-        timer = window.setTimeout(() => setAttempt((n) => n + 1), pauseMs(failures.current, Math.random()));
-      },
-    );
+    const plan = (ms: number): void => {
+      clearTimeout(timer);
+      timer = window.setTimeout(run, ms);
+    };
+    const run = (): void => {
+      // What the store has: a page that is not seen renders nothing.
+      const { windowStart, windowEnd } = hub.store.view(wanted.view);
+      if (windowStart === null || windowEnd === null) return;
+      if (document.hidden && fetchedEnd !== null) {
+        due = true;
+        return;
+      }
+      [busy, due, lastAt] = [true, false, Date.now()];
+      const [start, end] = [Date.parse(windowStart), Date.parse(windowEnd)];
+      const from =
+        fetchedEnd === null
+          ? end - wanted.spanMs
+          : tailFrom({ end, fetchedEnd, sizeMs: end - start, spanMs: wanted.spanMs });
+      // The rows of windows that end after the newest one are of windows that have only begun.
+      const path = withQuery(`/v1/views/${encodeURIComponent(wanted.view)}/rows`, {
+        ...key,
+        from: timeText(from),
+        to: timeText(start + 1),
+        limit: HISTORY_ROWS,
+      });
+      request<RowsAnswer>(path, { signal: ended.signal }).then(
+        (answer) => {
+          [busy, failures, fetchedEnd] = [false, 0, end];
+          history.putAll(answer.rows);
+          history.fetched(start, answer.provenance.missing.length === 0);
+          // What has come in meanwhile is newer than the answer.
+          history.putLive(hub.store.view(wanted.view));
+          const { through } = answer.provenance;
+          const tideline = through === null ? null : Date.parse(through);
+          setFetched({ history, loaded: true, tideline, failed: null });
+          if (due) plan(TAIL_EVERY_MS);
+        },
+        (error: unknown) => {
+          if (ended.signal.aborted) return;
+          busy = false;
+          failures += 1;
+          const loaded = fetchedEnd !== null;
+          setFetched(({ tideline }) => ({ history, loaded, tideline, failed: messageOf(error) }));
+          plan(Math.max(fetchedEnd === null ? 0 : TAIL_EVERY_MS, pauseMs(failures, Math.random())));
+        },
+      );
+    };
+    moved.current = () => {
+      if (busy || document.hidden) due = true;
+      else if (fetchedEnd !== null) plan(Math.max(0, lastAt + TAIL_EVERY_MS - Date.now()));
+    };
+    const seen = (): void => {
+      if (!document.hidden) moved.current();
+    };
+    document.addEventListener("visibilitychange", seen);
+    run();
     return () => {
       ended.abort();
       clearTimeout(timer);
+      moved.current = () => undefined;
+      document.removeEventListener("visibilitychange", seen);
     };
     // The end moves with each window; only its being known begins anew.
-  }, [history, hub, known, generation, attempt]);
+  }, [history, hub, known, generation]);
 
-  // Before the picture is drawn, so that it has what has just come in.
-  useMemo(() => history.putLive(view), [history, view]);
+  const windows = useRef(view.windows);
+  useEffect(() => {
+    if (windows.current !== view.windows) moved.current();
+    windows.current = view.windows;
+  }, [view.windows]);
+
+  // Before the picture is drawn, so that it has what has just come in, and nothing from before its span.
+  useMemo(() => {
+    history.putLive(view);
+    if (view.windowEnd !== null) history.keepFrom(Date.parse(view.windowEnd) - wanted.spanMs);
+  }, [history, view]);
   return {
     history,
     version: history.version,
     tideline: fetched.tideline,
-    loaded: fetched.history === history,
-    failed: fetched.history === history ? null : fetched.failed,
+    loaded: fetched.history === history && fetched.loaded,
+    failed: fetched.history === history ? fetched.failed : null,
   };
 }

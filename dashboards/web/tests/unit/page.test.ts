@@ -3,7 +3,7 @@ import { messageOf, request, RequestFailed, withQuery } from "../../src/api/clie
 import { countsOf, numberOf, textOf } from "../../src/api/types";
 import { scaleOf } from "../../src/charts/scale";
 import { timeOption } from "../../src/charts/time";
-import { axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
+import { alone, axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
 import type { Palette } from "../../src/charts/palette";
 import { hrefOf, parseRoute } from "../../src/route";
 import { remember, remembered, type Memory } from "../../src/theme";
@@ -311,6 +311,25 @@ describe("charts over time", () => {
     for (const outside of [-1, 0, 100, 101, null]) expect(lineOf(outside)).toBeUndefined();
   });
 
+  it("have a gap where there is no value, and a point for a value alone in it", () => {
+    const points = [
+      [0, 1],
+      [10, 2],
+      [20, null],
+      [30, 4],
+      [40, null],
+    ] as [number, number | null][];
+    const [line, bar] = [series, series.map((each) => ({ ...each, kind: "bar" as const }))].map((all) => {
+      const option = timeOption(palette, { series: all.map((each) => ({ ...each, points })), axes: [{ name: "n" }] });
+      return (option.series as { data: unknown[]; showSymbol?: boolean }[])[0];
+    });
+    expect(line?.showSymbol).toBe(true);
+    expect(line?.data).toEqual([[0, 1], [10, 2], [20, null], { value: [30, 4], symbol: "circle" }, [40, null]]);
+    expect(bar?.data).toEqual(points);
+    const whole = (timeOption(palette, { series, axes: [{ name: "n" }] }).series as { showSymbol: boolean }[])[0];
+    expect(whole?.showSymbol).toBe(false);
+  });
+
   it("are in UTC, and do not move by themselves", () => {
     expect(timeOption(palette, { series: [], axes: [] })).toMatchObject({ useUTC: true, animation: false });
   });
@@ -337,6 +356,10 @@ describe("a trend", () => {
       [900, 1_150, 700],
       [0.41, null, 0.48],
     ]);
+  });
+
+  it("has a point where a value has none beside it", () => {
+    expect([alone([1, null, 2, 3, null, 4]), alone([5]), alone([null]), alone([1, 2])]).toEqual([[0, 5], [0], [], []]);
   });
 
   it("has room for half a bar on both sides, also where there is only one, or none", () => {

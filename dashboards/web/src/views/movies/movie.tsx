@@ -22,6 +22,7 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
     view,
     key,
     columns: ["trend_score", "mentions_count"],
+    counts: ["mentions_count"],
     spanMs,
   });
   const points = history.points(keyText(key));
