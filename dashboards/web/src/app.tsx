@@ -158,7 +158,7 @@ function PageView({ system, route, catalog, alerts, refresh }: PageViewProps): J
   return (
     <Page.Provider value={context}>
       <Banner route={route}>
-        <Connected refresh={refresh} />
+        <Connected main={system.needs[0] ?? null} refresh={refresh} />
       </Banner>
       <main id="main" tabIndex={-1}>
         <Outage />

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } fr
 import { messageOf, request, RequestFailed, withQuery } from "../api/client";
 import type { Json, Row, RowsAnswer } from "../api/types";
 import { readPalette, type Palette } from "../charts/palette";
+import { ageOf, isStale } from "../data/freshness";
 import { History, tailFrom } from "../data/history";
 import { spanMs, timeText } from "../data/spans";
 import { pauseMs } from "../live/backoff";
@@ -44,20 +45,64 @@ export function useConnection(): ConnectionState {
   return useHub((hub) => hub.state);
 }
 
+/** What is said of a view instead of its rows, where it has none: `text` only when it is known that it has none. */
+export function useEmpty(view: string, text: string): string {
+  const { catalog } = usePage();
+  const problem = useHub((hub) => hub.store.problemOf(view));
+  const isKnown = useHub((hub) => hub.store.view(view).version > 0);
+  if (!catalog.views.has(view)) return `This server has no view ${view}.`;
+  if (problem !== null) return `It cannot be read now: ${problem}`;
+  return isKnown ? text : "Waiting for the first window.";
+}
+
+/** The time in milliseconds, anew each second. */
+export function useNow(): number {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
+
+export interface Age {
+  ms: number;
+  isStale: boolean;
+}
+
+/** How old the newest record of a view is; null as long as that is not known. */
+export function useAge(view: string | null): Age | null {
+  const { catalog } = usePage();
+  const freshness = useHub((hub) => (view === null ? null : hub.store.freshness(view)));
+  const now = useNow();
+  if (view === null || freshness === null) return null;
+  const ms = ageOf(freshness, now);
+  return { ms, isStale: isStale(ms, spanMs(catalog.views.get(view)?.slide ?? "")) };
+}
+
 /** Where no socket brings them, alerts are asked for. */
 const ALERTS_EVERY_MS = 5_000;
 
-export function useAlerts(name: string): AlertRecord[] {
+export interface AlertsKnown {
+  alerts: AlertRecord[];
+  /** Whether the server has said which ones it remembers. */
+  loaded: boolean;
+  failed: RequestFailed | null;
+  retry(): void;
+}
+
+export function useAlerts(name: string): AlertsKnown {
   const { alerts } = usePage();
   const { kind } = useConnection();
-  const generation = useHub((hub) => hub.store.generation);
+  // Those that fired before, while there was no connection, and while there were too many of them.
+  const tick = useHub(({ store }) => `${store.generation} ${store.missed}`);
   const path = kind === "down" ? null : withQuery("/v1/alerts", { alert: name, limit: ALERTS_KEPT });
-  // Those that fired before, and while there was no connection.
-  const options = kind === "fetching" ? { everyMs: ALERTS_EVERY_MS, tick: generation } : { tick: generation };
-  const { data } = useFetched<{ alerts?: Json }>(path, options);
+  const options = kind === "fetching" ? { everyMs: ALERTS_EVERY_MS, tick } : { tick };
+  const { data, failed, retry } = useFetched<{ alerts?: Json }>(path, options);
   useMemo(() => alerts.addAll(alertsOf(data?.alerts)), [alerts, data]);
   useHub(() => alerts.version);
-  return useMemo(() => alerts.of(name), [alerts, name, alerts.version]);
+  const known = useMemo(() => alerts.of(name), [alerts, name, alerts.version]);
+  return { alerts: known, loaded: data !== null, failed, retry };
 }
 
 /** Rows of a view, in an order. */
@@ -80,6 +125,8 @@ export function usePalette(): Palette {
 export interface Fetched<T> {
   /** The newest answer; the one before stays while the next is on its way, and after it failed. */
   data: T | null;
+  /** When that came, in milliseconds. */
+  at: number;
   /** Why there is no newer one. */
   failed: RequestFailed | null;
   retry(): void;
@@ -93,16 +140,21 @@ const SOONEST_MS = 1_000;
 
 /**
  * What a path answers: fetched when it is new, every `everyMs` while the page is seen, and when `tick` changes. A request
- * that fails is tried again with growing pauses. Nothing is asked for while `path` is null.
+ * that fails is tried again with growing pauses. Nothing is asked for while `path` is null. `keep`: the answer of another
+ * path stays until there is one of this.
  */
-export function useFetched<T>(path: string | null, options: { everyMs?: number; tick?: unknown } = {}): Fetched<T> {
-  const [state, setState] = useState<{ path: string | null; data: T | null; failed: RequestFailed | null }>({
-    path,
-    data: null,
-    failed: null,
-  });
+export function useFetched<T>(
+  path: string | null,
+  options: { everyMs?: number; tick?: unknown; keep?: boolean } = {},
+): Fetched<T> {
+  const [state, setState] = useState<{
+    path: string | null;
+    data: T | null;
+    at: number;
+    failed: RequestFailed | null;
+  }>({ path, data: null, at: 0, failed: null });
   const ask = useRef<() => void>(() => undefined);
-  const { everyMs } = options;
+  const { everyMs, keep = false } = options;
 
   useEffect(() => {
     if (path === null) return undefined;
@@ -130,7 +182,7 @@ export function useFetched<T>(path: string | null, options: { everyMs?: number; 
       request<T>(path, { signal: ended.signal }).then(
         (data) => {
           failures = 0;
-          setState({ path, data, failed: null });
+          setState({ path, data, at: Date.now(), failed: null });
           busy = false;
           if (again) plan(SOONEST_MS);
           else if (everyMs !== undefined) plan(everyMs);
@@ -140,7 +192,7 @@ export function useFetched<T>(path: string | null, options: { everyMs?: number; 
           busy = false;
           failures += 1;
           const failed = error instanceof RequestFailed ? error : new RequestFailed("internal", messageOf(error), 0);
-          setState((before) => ({ path, data: before.path === path ? before.data : null, failed }));
+          setState(({ path: of, data, at }) => ({ path, data: of === path || keep ? data : null, at, failed }));
           const final = failed.status >= 400 && failed.status < 500;
           plan(final ? Math.max(everyMs ?? 0, REFUSED_MS) : Math.max(SOONEST_MS, pauseMs(failures, Math.random())));
         },
@@ -171,7 +223,12 @@ export function useFetched<T>(path: string | null, options: { everyMs?: number; 
 
   const retry = useCallback(() => ask.current(), []);
   const current = state.path === path;
-  return { data: current ? state.data : null, failed: current ? state.failed : null, retry };
+  return {
+    data: current || (keep && path !== null) ? state.data : null,
+    at: state.at,
+    failed: current ? state.failed : null,
+    retry,
+  };
 }
 
 export interface HistoryWanted {
@@ -319,11 +376,13 @@ export function useHistory(wanted: HistoryWanted): HistoryState {
     history.putLive(view);
     if (view.windowEnd !== null) history.keepFrom(Date.parse(view.windowEnd) - wanted.spanMs);
   }, [history, view]);
+  const problem = useHub((hub) => hub.store.problemOf(wanted.view));
   return {
     history,
     version: history.version,
     tideline: fetched.tideline,
-    loaded: fetched.history === history && fetched.loaded,
-    failed: fetched.history === history ? fetched.failed : null,
+    // A view without a window has no history to be asked for.
+    loaded: (fetched.history === history && fetched.loaded) || (view.version > 0 && !known),
+    failed: (fetched.history === history ? fetched.failed : null) ?? problem,
   };
 }

@@ -184,6 +184,21 @@ describe("alerts", () => {
   });
 });
 
+describe("alerts that were missed", () => {
+  it("are asked for", async () => {
+    site = await Site.open(browser, "#/symbols");
+    const { server } = site;
+    await site.sees(/None lately/, ".alerts");
+    server.missAlert(
+      "crash",
+      "symbol_sentiment",
+      { symbol: "TWTR" },
+      { sentiment: -0.61, price_change: -0.034, mentions: 41 },
+    );
+    await site.sees("41 mentions", ".alerts");
+  });
+});
+
 describe("a page view", () => {
   it("has one socket, with only the views that it needs", async () => {
     site = await Site.open(browser, "#/movies");

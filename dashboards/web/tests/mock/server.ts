@@ -39,6 +39,9 @@ export interface MockOptions {
   published?: boolean;
 }
 
+/** How often a heartbeat is sent. */
+const BEAT_MS = 5_000;
+
 class Refused extends Error {
   constructor(
     readonly kind: string,
@@ -55,6 +58,12 @@ export class MockServer {
   socketRefused = false;
   /** Paths that are answered with a problem of 503. */
   readonly failing = new Set<string>();
+  /** Views that no frame of the socket has until it can be read. */
+  readonly unread = new Set<string>();
+  /** Whether heartbeats are sent; a server of before sends none. */
+  beats = true;
+  /** How old the newest record of a view is, where it is not 120 ms. */
+  readonly freshness = new Map<string, number | null>();
   published: boolean;
   runs: Run[] = [];
   agreement: Agreement | null = null;
@@ -66,6 +75,7 @@ export class MockServer {
   readonly #reports = systems.viewingReports();
   readonly #clients = new Set<Client>();
   #server: Server | null = null;
+  #beating: NodeJS.Timeout | undefined;
   #port = 0;
   #message = 0;
   #alert = 0;
@@ -112,10 +122,14 @@ export class MockServer {
     if (address === null || typeof address === "string") throw new Error("no address");
     this.#port = address.port;
     this.#server = server;
+    this.#beating = setInterval(() => {
+      if (this.beats) this.beat();
+    }, BEAT_MS);
   }
 
   /** Goes away: sockets are closed as a server that stops closes them. */
   async stop(): Promise<void> {
+    clearInterval(this.#beating);
     for (const { socket } of this.#clients) socket.close(1001);
     this.#clients.clear();
     const server = this.#server;
@@ -178,9 +192,31 @@ export class MockServer {
     return alert;
   }
 
-  problem(detail: string): void {
-    const data = { type: "urn:tideline:problem:unavailable", title: "Not available now", status: 503, detail };
-    for (const { socket } of this.#clients) send(socket, "problem", data);
+  /** Says that something cannot be read: of a view, where the server says so. */
+  problem(detail: string, view?: string): void {
+    for (const { socket } of this.#clients) send(socket, "problem", problemOf(detail, view));
+  }
+
+  /** Tells everybody how old the newest records are. */
+  beat(): void {
+    for (const { socket, views } of this.#clients) {
+      const ages = [...views].map((name) => [name, { freshness_ms: this.#age(name) }]);
+      send(socket, "heartbeat", { time: time(Date.now()), views: Object.fromEntries(ages) as Json });
+    }
+  }
+
+  /** Remembers an alert, but tells only that there was one. */
+  missAlert(...alert: Parameters<MockServer["alert"]>): void {
+    const clients = [...this.#clients];
+    this.#clients.clear();
+    this.alert(...alert);
+    for (const client of clients) this.#clients.add(client);
+    for (const { socket } of clients) send(socket, "alerts:missed", { missed: 1 });
+  }
+
+  #age(view: string): number | null {
+    const age = this.freshness.get(view);
+    return age === undefined ? 120 : age;
   }
 
   /** Something that is no frame. */
@@ -205,9 +241,13 @@ export class MockServer {
     this.#clients.add(client);
     socket.on("close", () => this.#clients.delete(client));
     const views = Object.fromEntries(
-      [...client.views].map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]),
+      [...client.views]
+        .filter((name) => !this.unread.has(name))
+        .map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]),
     );
     send(socket, "metrics:initial", { at: time(Date.now()), views });
+    for (const name of this.unread)
+      if (client.views.has(name)) send(socket, "problem", problemOf("a store cannot be read now", name));
   }
 
   #frame(name: string, rows: Row[]): Columns {
@@ -216,7 +256,7 @@ export class MockServer {
       window_start: time(view.newest),
       window_end: time(view.newest + view.sizeMs),
       rows: rows.map(({ key, ...columns }) => ({ key, ...columns })),
-      freshness_ms: 120,
+      freshness_ms: this.#age(name),
     };
   }
 
@@ -390,7 +430,7 @@ export class MockServer {
       layer: "merged",
       through: view && this.#through(view),
       manifest: this.#manifest(),
-      freshness_ms: 120,
+      freshness_ms: view && this.#age(view.name),
       missing: [],
     };
   }
@@ -503,6 +543,11 @@ export class MockServer {
     });
     response.end(bytes);
   }
+}
+
+function problemOf(detail: string, view?: string): Json {
+  const problem = { type: "urn:tideline:problem:unavailable", title: "Not available now", status: 503, detail };
+  return view === undefined ? problem : { ...problem, view };
 }
 
 function send(socket: WebSocket, event: string, data: unknown): void {

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { directionOf } from "../../src/data/direction";
+import { ageOf, isStale } from "../../src/data/freshness";
 import { History, tailFrom, timesOf } from "../../src/data/history";
 import { filled, Series } from "../../src/data/series";
 import { spanMs, spanText, timeText } from "../../src/data/spans";
 import { keyText } from "../../src/live/store";
+import { agesOf } from "../../src/views/platform/freshness";
 import { PaintTimes } from "../../src/live/paint";
 
 describe("a direction", () => {
@@ -101,7 +103,6 @@ describe("a history", () => {
     windowStart: start,
     windowEnd: start,
     rows: new Map([["k", { key: { symbol: "A" }, n }]]),
-    freshnessMs: null,
     partial: false,
     version: 1,
     windows: 1,
@@ -160,6 +161,37 @@ describe("a history", () => {
     const history = new History({ columns: ["n"], limit: 5 });
     for (let n = 0; n < 500; n += 1) history.put(row(`S${n}`, n, ""), "2014-01-02T09:30:00Z");
     expect(history.keys.length).toBe(200);
+  });
+});
+
+describe("freshness", () => {
+  it("goes on while nothing comes, whatever the clock does", () => {
+    expect([ageOf({ ms: 97, at: 1_000 }, 1_000), ageOf({ ms: 97, at: 1_000 }, 4_000)]).toEqual([97, 3_097]);
+    expect(ageOf({ ms: 97, at: 1_000 }, 0)).toBe(97);
+  });
+
+  it("is none after a minute, or two windows where they are longer", () => {
+    expect([isStale(60_000, 10_000), isStale(60_001, 10_000), isStale(60_001, null)]).toEqual([false, true, true]);
+    expect([isStale(7_200_000, 3_600_000), isStale(7_200_001, 3_600_000)]).toEqual([false, true]);
+  });
+
+  it("of several views is listed from the oldest: one that gets data hides none that gets none", () => {
+    const views = ["live", "dead", "unknown", "hourly"].map((name) => ({
+      name,
+      slide: name === "hourly" ? "1h" : "1m",
+    }));
+    const known: Record<string, { ms: number; at: number }> = {
+      live: { ms: 90, at: 10_000 },
+      dead: { ms: 200_000, at: 10_000 },
+      hourly: { ms: 199_000, at: 10_000 },
+    };
+    const ages = agesOf(views, (view) => known[view] ?? null, 12_000);
+    expect(ages.map((age) => [age.view, age.ms, age.isStale])).toEqual([
+      ["dead", 202_000, true],
+      ["hourly", 201_000, false],
+      ["live", 2_090, false],
+      ["unknown", null, false],
+    ]);
   });
 });
 

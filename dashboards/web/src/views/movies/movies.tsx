@@ -13,7 +13,7 @@ import { usePage } from "../../ui/context";
 import { ViewHead } from "../../ui/head";
 import { sortedRows, useFetched, useView } from "../../ui/hooks";
 import { DirectionMark, SentimentMark, ShareMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable, type TableRow } from "../../ui/table";
 import { Movie } from "./movie";
 
@@ -62,7 +62,7 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
       <div class="grid wide-left">
         <Panel title="Trending now" note={rows.length > 0 ? "against the window before" : undefined}>
           {rows.length === 0 ? (
-            <Nothing>No movie has a window yet.</Nothing>
+            <NoRows view={VIEW}>No movie has a window yet.</NoRows>
           ) : (
             <Scroll label="Trending now" height={548}>
               <DataTable

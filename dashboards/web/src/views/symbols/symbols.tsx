@@ -9,7 +9,7 @@ import { Alerts } from "../../ui/alerts";
 import { ViewHead } from "../../ui/head";
 import { sortedRows, useView } from "../../ui/hooks";
 import { SentimentMark, ShareMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable, type TableRow } from "../../ui/table";
 import { Stock } from "./stock";
 import { Tweets } from "./tweets";
@@ -49,7 +49,7 @@ export function Symbols({ item }: { item: string | null }): JSX.Element {
         <div class="stack">
           <Panel title="Most mentioned" note={rows.length > 0 ? `${rows.length} symbols in this window` : undefined}>
             {rows.length === 0 ? (
-              <Nothing>No symbol has a window yet.</Nothing>
+              <NoRows view={VIEW}>No symbol has a window yet.</NoRows>
             ) : (
               <Scroll label="Most mentioned" height={430}>
                 <DataTable

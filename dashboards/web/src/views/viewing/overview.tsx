@@ -16,7 +16,11 @@ export function Overview(): JSX.Element {
   const movies = useView("stream_movie_views");
   const ratings = useView("stream_ratings");
   const now = useMemo(
-    () => [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0),
+    // Before the first window it is not known, and not 0.
+    () =>
+      events.version === 0
+        ? null
+        : [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0),
     [events],
   );
   const first = useMemo(() => sortedRows(movies, (row) => numberOf(row, "views"))[0], [movies]);
@@ -45,7 +49,7 @@ export function Overview(): JSX.Element {
         <Fact
           name="Average rating now"
           value={number(rated.average, 2)}
-          note={`${number(rated.sum)} ratings`}
+          note={`${number(ratings.version === 0 ? null : rated.sum)} ratings`}
           tone="speed"
         />
         <Fact
