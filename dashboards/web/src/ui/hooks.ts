@@ -45,6 +45,16 @@ export function useConnection(): ConnectionState {
   return useHub((hub) => hub.state);
 }
 
+/**
+ * What is chosen, or as long as nothing is, the first that there was: it does not change with whatever is first by now,
+ * so that nobody has it taken away while reading.
+ */
+export function useChosen(item: string | null, first: string | null): string | null {
+  const pinned = useRef<string | null>(null);
+  pinned.current ??= first;
+  return item ?? pinned.current;
+}
+
 /** What is said of a view instead of its rows, where it has none: `text` only when it is known that it has none. */
 export function useEmpty(view: string, text: string): string {
   const { catalog } = usePage();

@@ -179,6 +179,56 @@ describe("without a socket", () => {
   });
 });
 
+describe("the newest messages", () => {
+  const message = (id: string, seconds: number): Record<string, string | number> => ({
+    id,
+    event_time: `2026-06-14T12:04:${String(seconds).padStart(2, "0")}Z`,
+    text: `this is ${id}`,
+    product: "Harbor Pay",
+    channel: "chat",
+    sentiment: 0.1,
+  });
+
+  it("go on when the socket is lost, and have what came meanwhile when it is back", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    await site.sees("Live", ".banner");
+    const first = page.getByRole("region", { name: "Newest messages" }).locator("li").first();
+    // As many live ones as are shown.
+    server.say(
+      0,
+      0,
+      Array.from({ length: 60 }, (_, n) => message(`live-${n}`, 1)),
+    );
+    await first.getByText("this is live-").waitFor();
+    server.socketRefused = true;
+    await server.stop();
+    server.kept = [message("kept-1", 2)];
+    await server.start();
+    await site.sees("Fetching every 2 s", ".banner");
+    await first.getByText("this is kept-1").waitFor();
+    server.kept = [message("kept-2", 3), ...server.kept];
+    await first.getByText("this is kept-2").waitFor();
+    // With the socket nothing is asked for again but what came before it.
+    server.kept = [message("kept-3", 4), ...server.kept];
+    server.socketRefused = false;
+    await site.sees(/^Live$/, ".banner");
+    await first.getByText("this is kept-3").waitFor();
+  });
+
+  it("say when those before cannot be read", async () => {
+    site = await Site.open(browser, "#/customers", {
+      before: (server) => void server.failing.add("/v1/lookups/messages_by_product"),
+    });
+    const panel = site.page.getByRole("region", { name: "Newest messages" });
+    await panel.getByText("Those before cannot be read now: a store cannot be read now").waitFor();
+    site.server.failing.clear();
+    await panel.getByRole("button", { name: "Try again" }).click();
+    await panel.locator("li").first().waitFor();
+    expect(await panel.getByText("cannot be read").count()).toBe(0);
+  });
+});
+
 describe("what is not there is said", () => {
   it.each([
     ["#/movies", "trendscope", "movie_trends"],

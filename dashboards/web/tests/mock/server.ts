@@ -62,6 +62,8 @@ export class MockServer {
   readonly unread = new Set<string>();
   /** Whether heartbeats are sent; a server of before sends none. */
   beats = true;
+  /** Messages that the lookup has beside its usual ones, newest first. */
+  kept: Columns[] = [];
   /** How old the newest record of a view is, where it is not 120 ms. */
   readonly freshness = new Map<string, number | null>();
   published: boolean;
@@ -339,10 +341,14 @@ export class MockServer {
       const at = url.searchParams.get("at");
       const start = at === null ? view.newest : Date.parse(at) - view.sizeMs;
       const by = url.searchParams.get("by") ?? view.parts.top[0] ?? "";
+      const compares = url.searchParams.get("previous") === "true";
       const rows = view
         .window(start, by)
         .slice(0, limit)
-        .map((row, rank) => ({ rank: rank + 1, ...row }));
+        .map((row, rank) => {
+          const previous = view.row(row.key, start - view.slideMs)?.[by] ?? null;
+          return { rank: rank + 1, ...row, ...(compares ? { previous, direction: compare(row[by], previous) } : {}) };
+        });
       return {
         view: name,
         by,
@@ -390,7 +396,10 @@ export class MockServer {
     if (name === "tweets") return systems.tweets(key, limit);
     if (name === "predictions") return systems.predictions(key, limit);
     if (name === "messages_by_product")
-      return Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key));
+      return [
+        ...this.kept.filter((message) => message.product === key),
+        ...Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key)),
+      ].slice(0, limit);
     throw new Refused("unknown-lookup", 404, `there is no lookup \`${name}\``);
   }
 
@@ -548,6 +557,11 @@ export class MockServer {
 function problemOf(detail: string, view?: string): Json {
   const problem = { type: "urn:tideline:problem:unavailable", title: "Not available now", status: 503, detail };
   return view === undefined ? problem : { ...problem, view };
+}
+
+function compare(now: Json | undefined, previous: Json): string {
+  if (typeof now !== "number" || typeof previous !== "number") return "new";
+  return now > previous ? "up" : now < previous ? "down" : "same";
 }
 
 function send(socket: WebSocket, event: string, data: unknown): void {

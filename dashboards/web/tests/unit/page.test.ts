@@ -234,13 +234,11 @@ describe("predictions", () => {
 });
 
 describe("messages", () => {
-  it("are shown once each, the live ones first", () => {
-    const live = [{ id: "3" }, { id: "2" }];
-    expect(newest(live, [{ id: "2" }, { id: "1" }, { text: "no id" }]).map((message) => message.id)).toEqual([
-      "3",
-      "2",
-      "1",
-    ]);
+  it("are shown once each, the newest first, wherever they came from", () => {
+    const at = (id: string, event_time: string) => ({ id, event_time });
+    const live = [at("3", "2026-06-14T12:00:03Z"), at("2b", "2026-06-14T12:00:02Z"), at("2", "2026-06-14T12:00:02Z")];
+    const kept = [at("4", "2026-06-14T12:00:03.5Z"), at("2", "2026-06-14T12:00:02Z"), at("1", ""), { text: "no id" }];
+    expect(newest(live, kept).map((message) => message.id)).toEqual(["4", "3", "2b", "2", "1"]);
     expect(
       newest(
         Array.from({ length: 99 }, (_, n) => ({ id: `${n}` })),
