@@ -56,6 +56,7 @@ export class MockServer {
   readonly views = new Map<string, ViewModel>();
   /** Whether the live socket is refused, as a proxy that knows no WebSocket would. */
   socketRefused = false;
+  readonly reports = systems.viewingReports();
   /** Paths that are answered with a problem of 503. */
   readonly failing = new Set<string>();
   /** Views that no frame of the socket has until it can be read. */
@@ -74,7 +75,6 @@ export class MockServer {
   /** Addresses of the sockets that were opened. */
   readonly opened: string[] = [];
   readonly #pipelines: ReadonlySet<string>;
-  readonly #reports = systems.viewingReports();
   readonly #clients = new Set<Client>();
   #server: Server | null = null;
   #beating: NodeJS.Timeout | undefined;
@@ -309,8 +309,9 @@ export class MockServer {
     if (second === "lookups" && third !== undefined)
       return ok({ lookup: third, rows: this.#lookup(third, url), provenance: this.#provenance(null) });
     if (second === "reports" && third === undefined) {
-      const names = this.#pipelines.has("movie-viewing") ? Object.keys(this.#reports) : [];
-      return ok({ reports: names.map((name) => ({ name, columns: null, rows: null })) });
+      const names = this.#pipelines.has("movie-viewing") ? Object.keys(this.reports) : [];
+      const rows = (name: string): number | null => (this.published ? (this.reports[name]?.rows.length ?? null) : null);
+      return ok({ reports: names.map((name) => ({ name, columns: null, rows: rows(name) })) });
     }
     if (second === "reports" && third !== undefined) return ok(this.#report(third, url));
     if (second === "predictions" && third === undefined) {
@@ -404,7 +405,7 @@ export class MockServer {
   }
 
   #report(name: string, url: URL): Json {
-    const report = this.#reports[name];
+    const report = this.reports[name];
     if (!report || !this.#pipelines.has("movie-viewing"))
       throw new Refused("unknown-report", 404, `there is no report \`${name}\``);
     if (!this.published)

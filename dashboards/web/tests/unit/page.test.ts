@@ -11,8 +11,9 @@ import { gaugePoint } from "../../src/ui/gauge";
 import { compareCells } from "../../src/ui/table";
 import { tabAfter } from "../../src/ui/tabs";
 import { newest } from "../../src/views/customers/messages";
-import { learnersOf, predictionsOf } from "../../src/views/movies/predictions";
+import { learnersOf, predictionsOf, settlingMs, waitingOf } from "../../src/views/movies/predictions";
 import { heightOf, piersOf } from "../../src/views/platform/tide";
+import { endOffset, reportNote } from "../../src/views/viewing/reports";
 import { policyOfServer } from "../mock/policy";
 
 describe("addresses", () => {
@@ -204,6 +205,22 @@ describe("predictions", () => {
     }
   });
 
+  it("of the newest window wait to be settled, which takes as long as it took before", () => {
+    const end = "2024-05-06T20:06:00Z";
+    const rows = [
+      { ...row("2024-05-06T20:01:00Z", null, "v2"), window_end: end },
+      { ...row("2024-05-06T20:01:00Z", null), window_end: end },
+      { ...row("2024-05-06T20:00:00Z", 12), window_end: "2024-05-06T20:05:00Z" },
+    ];
+    const predictions = predictionsOf(rows);
+    expect(waitingOf(predictions).map((p) => p.model)).toEqual(["v1", "v2"]);
+    expect(settlingMs(predictions, Date.parse("2024-05-06T20:08:00Z"))).toBe(180_000);
+    expect(settlingMs(predictions, Date.parse("2024-05-06T20:00:00Z"))).toBe(0);
+    expect([settlingMs(predictions, null), settlingMs([], 5), waitingOf([])]).toEqual([null, null, []]);
+    // One that is settled does not wait.
+    expect(waitingOf(predictions.filter((p) => p.actual !== null))).toEqual([]);
+  });
+
   it("have models with their figures, and a reason when there are none", () => {
     const model = { version: "v1", features: [], predictions: 12, evaluated: 9, mae: 1, rmse: 2, r2: null };
     const answer = {
@@ -230,6 +247,26 @@ describe("predictions", () => {
     ]);
     for (const nothing of [null, [], {}, { predictions: [{}] }, { predictions: 3 }])
       expect(learnersOf(nothing, "v")).toEqual([]);
+  });
+});
+
+describe("reports", () => {
+  it("are read from their end, which is not known before they are published", () => {
+    const reports = [
+      { name: "hours", columns: null, rows: 2_500 },
+      { name: "few", columns: null, rows: 3 },
+      { name: "none", columns: null, rows: null },
+    ];
+    expect(["hours", "few", "none", "unknown"].map((name) => endOffset(reports, name, 2_000))).toEqual([500, 0, 0, 0]);
+  });
+
+  it("that cannot be read any more say as of when they are", () => {
+    const data = { report: "hours" } as never;
+    const failed = new RequestFailed("unavailable", "a store is down", 503);
+    const fetched = { data, at: Date.UTC(2026, 0, 1, 12, 0, 3), failed: null, retry: () => undefined };
+    expect(reportNote(fetched, "version 7")).toBe("version 7");
+    expect(reportNote({ ...fetched, failed }, "version 7")).toBe("version 7 · as of 12:00:03 UTC, cannot be read now");
+    expect(reportNote({ ...fetched, data: null }, "version 7")).toBeUndefined();
   });
 });
 
