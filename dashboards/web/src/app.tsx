@@ -1,7 +1,7 @@
 /** The frame around every view: where you are, how the server is, and the view itself. */
 
 import type { ComponentType, JSX } from "preact";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fetchCatalog, type Catalog } from "./api/catalog";
 import { messageOf } from "./api/client";
 import { AlertLog } from "./live/alerts";
@@ -33,7 +33,7 @@ export function App(): JSX.Element {
           </main>
         </>
       ) : (
-        <PageView key={system.name} system={system} route={route} catalog={catalog} alerts={alerts} refresh={refresh} />
+        <PageView system={system} route={route} catalog={catalog} alerts={alerts} refresh={refresh} />
       )}
     </>
   );
@@ -124,7 +124,7 @@ interface PageViewProps {
   refresh(): void;
 }
 
-/** One view with its own connection. */
+/** One view with its own connection. The banner stays when another is opened, and with it what has the focus there. */
 function PageView({ system, route, catalog, alerts, refresh }: PageViewProps): JSX.Element {
   const there = system.needs.every((view) => catalog.views.has(view));
   const hub = useMemo(
@@ -154,25 +154,55 @@ function PageView({ system, route, catalog, alerts, refresh }: PageViewProps): J
   }, [system]);
 
   const context = useMemo(() => ({ hub, catalog, alerts }), [hub, catalog, alerts]);
-  const View = useLoaded(system);
+  const opened = useRef<System | null>(null);
+  const navigated = useRef(false);
+  if (opened.current !== system) {
+    navigated.current = opened.current !== null;
+    opened.current = system;
+  }
   return (
     <Page.Provider value={context}>
       <Banner route={route}>
-        <Connected refresh={refresh} />
+        <Connected key={system.name} main={system.needs[0] ?? null} refresh={refresh} />
       </Banner>
       <main id="main" tabIndex={-1}>
-        <Outage />
-        {!there ? (
-          <Absent title={system.title} pipeline={system.pipeline ?? ""} views={[...system.needs]} />
-        ) : View === null ? (
-          <p class="nothing">Loading…</p>
-        ) : typeof View === "string" ? (
-          <p class="nothing">{View}</p>
-        ) : (
-          <View item={route.item} />
-        )}
+        <Content key={system.name} system={system} item={route.item} isThere={there} isNavigation={navigated.current} />
       </main>
     </Page.Provider>
+  );
+}
+
+interface ContentProps {
+  system: System;
+  item: string | null;
+  /** Whether the server has what the view needs. */
+  isThere: boolean;
+  /** Whether another view was open before. */
+  isNavigation: boolean;
+}
+
+function Content({ system, item, isThere, isNavigation }: ContentProps): JSX.Element {
+  const View = useLoaded(system);
+  const isShown = !isThere || typeof View === "function";
+  // Whoever follows a link is led to what it opened, by keyboard and by reader; the page itself takes nothing away.
+  useLayoutEffect(() => {
+    if (!isNavigation || !isShown) return;
+    scrollTo(0, 0);
+    document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true });
+  }, [isShown]);
+  return (
+    <>
+      <Outage />
+      {!isThere ? (
+        <Absent title={system.title} pipeline={system.pipeline ?? ""} views={[...system.needs]} />
+      ) : View === null ? (
+        <p class="nothing">Loading…</p>
+      ) : typeof View === "string" ? (
+        <p class="nothing">{View}</p>
+      ) : (
+        <View item={item} />
+      )}
+    </>
   );
 }
 

@@ -54,8 +54,19 @@ export function frameOption(palette: Palette): ChartOption {
   };
 }
 
+/** Whether a value has none beside it: one point alone is no line. */
+function standsAlone(points: TimeSeries["points"], at: number): boolean {
+  const has = (place: number): boolean => (points[place]?.[1] ?? null) !== null;
+  return has(at) && !has(at - 1) && !has(at + 1);
+}
+
 function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
-  const data = series.points.map(([at, value]) => [at, value]);
+  const isAlone = series.points.map((_, at) => standsAlone(series.points, at));
+  const alone = series.kind !== "bar" && isAlone.includes(true);
+  // Between windows without a value there is no line to be seen: a point is.
+  const data = series.points.map(([at, value], place) =>
+    alone && isAlone[place] === true ? { value: [at, value], symbol: "circle" } : [at, value],
+  );
   const common = {
     name: series.name,
     data,
@@ -71,8 +82,8 @@ function seriesOption(series: TimeSeries): LineSeriesOption | BarSeriesOption {
   return {
     ...common,
     type: "line",
-    // One point alone is no line.
-    showSymbol: data.length < 2,
+    showSymbol: alone,
+    symbol: "none",
     symbolSize: 5,
     lineStyle: {
       width: series.stack === undefined ? 1.75 : 0.75,

@@ -180,8 +180,7 @@ export function makeTrend(
                 scale: key(axis),
                 stroke: colour,
                 width: 1.75,
-                // One point alone is no line.
-                points: { show: (chart) => chart.data[0].length < 2, size: 5, fill: colour },
+                points: { show: false, filter: aloneIn, size: 5, fill: colour },
               },
         ),
       ],
@@ -193,6 +192,17 @@ export function makeTrend(
     dataOf(current()),
     place,
   );
+}
+
+/** Points that have none beside them: one alone is no line, and is painted for itself. */
+function aloneIn(chart: uPlot, series: number): number[] | null {
+  const found = alone(chart.data[series] ?? []);
+  return found.length === 0 ? null : found;
+}
+
+export function alone(values: ArrayLike<number | null | undefined>): number[] {
+  const has = (at: number): boolean => (values[at] ?? null) !== null;
+  return Array.from({ length: values.length }, (_, at) => at).filter((at) => has(at) && !has(at - 1) && !has(at + 1));
 }
 
 function timeAt(chart: uPlot, left: number): number {

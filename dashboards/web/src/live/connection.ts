@@ -3,8 +3,8 @@
  *
  * A WebSocket while there is one. Without it what it would have sent is fetched every two seconds, and the socket is tried
  * again with growing pauses; when nothing answers at all the server is down, which is said, and tried again the same way.
- * A socket on which nothing was heard for half a minute is asked for by a small request: a network that is gone says
- * nothing by itself.
+ * A network that is gone says nothing by itself: a socket on which three heartbeats were missed is given up. Of a server
+ * that sends none it is asked by a small request, after half a minute, whether it is there.
  */
 
 import { request, withQuery, RequestFailed, type Fetch } from "../api/client";
@@ -65,6 +65,9 @@ const FETCH_MS = 2_000;
 const FETCH_TIMEOUT_MS = 10_000;
 /** After how long without a frame the server is asked whether it is there. */
 const SILENCE_MS = 30_000;
+/** After how long without a frame a socket is given up on which heartbeats come: three of them, each after 5 s. */
+const MISSED_MS = 16_000;
+
 /** The address of the live socket, with what is wanted. */
 export function liveUrl(wanted: Wanted): string {
   const query = new URLSearchParams();
@@ -84,6 +87,8 @@ export class Connection {
   #socket: Socket | null = null;
   #failures = 0;
   #heardAt = 0;
+  /** Whether heartbeats come on this socket. */
+  #beats = false;
   #stopped = false;
   /** Timers at work, by what they are for. */
   readonly #timers = new Map<"attempt" | "open" | "fetch" | "silence", () => void>();
@@ -137,12 +142,17 @@ export class Connection {
       this.#cancel("fetch");
       this.#fetching?.abort();
       this.#failures = 0;
+      this.#beats = false;
       this.#heard();
       this.#become({ kind: "live" });
     };
     socket.onmessage = (event) => {
       this.#heard();
       const frame = frameOf(event.data);
+      if (frame?.event === "heartbeat" && !this.#beats) {
+        this.#beats = true;
+        this.#watch(MISSED_MS);
+      }
       if (frame) this.listener.frame(frame);
     };
     socket.onerror = () => undefined;
@@ -169,9 +179,11 @@ export class Connection {
     this.#fetching = fetching;
     this.#cancel("fetch");
     void this.#frames(fetching.signal).then(
-      (views) => {
+      ({ views, problems }) => {
         if (fetching.signal.aborted) return;
         this.listener.frame({ event: "metrics", initial: this.#state.kind !== "fetching", views });
+        // After the metrics: those that have been answered have no problem any more.
+        for (const problem of problems) this.listener.frame(problem);
         this.#become({ kind: "fetching" });
         this.#later("fetch", FETCH_MS, () => this.#fetchAll());
       },
@@ -183,7 +195,8 @@ export class Connection {
     );
   }
 
-  async #frames(signal: AbortSignal): Promise<Record<string, ViewFrame>> {
+  async #frames(signal: AbortSignal): Promise<{ views: Record<string, ViewFrame>; problems: Frame[] }> {
+    const problems: Frame[] = [];
     const options = { signal, fetch: this.around.fetch, timeoutMs: FETCH_TIMEOUT_MS };
     const names = this.wanted.views.filter((name) => !this.#gone.has(name));
     if (names.length === 0) await request("/v1/views", options);
@@ -197,17 +210,21 @@ export class Connection {
         if (!(error instanceof RequestFailed) || error.unreachable) throw error;
         // It answers, if not to this.
         if (error.kind === "unknown-view") this.#gone.add(name);
-        else this.listener.frame({ event: "problem", title: error.kind, detail: error.message });
+        else problems.push({ event: "problem", title: error.kind, detail: error.message, view: name });
         return null;
       }
     });
     const answered = await Promise.all(frames);
-    return Object.fromEntries(answered.filter((frame) => frame !== null));
+    return { views: Object.fromEntries(answered.filter((frame) => frame !== null)), problems };
   }
 
   #heard(): void {
     this.#heardAt = this.around.now();
-    if (!this.#timers.has("silence")) this.#watch(SILENCE_MS);
+    if (!this.#timers.has("silence")) this.#watch(this.#silenceMs);
+  }
+
+  get #silenceMs(): number {
+    return this.#beats ? MISSED_MS : SILENCE_MS;
   }
 
   #watch(ms: number): void {
@@ -215,8 +232,13 @@ export class Connection {
       const socket = this.#socket;
       const silent = this.around.now() - this.#heardAt;
       if (socket === null || this.#state.kind !== "live") return;
-      if (silent < SILENCE_MS) {
-        this.#watch(SILENCE_MS - silent);
+      if (silent < this.#silenceMs) {
+        this.#watch(this.#silenceMs - silent);
+        return;
+      }
+      // That another connection works does not mean that this one does.
+      if (this.#beats) {
+        this.#lost();
         return;
       }
       const options = { timeoutMs: OPEN_MS, fetch: this.around.fetch };

@@ -27,7 +27,12 @@ export type Frame =
   | { event: "metrics"; initial: boolean; views: Record<string, ViewFrame> }
   | { event: "messages"; output: string; messages: Record<string, Json>[]; skipped: number }
   | { event: "alert"; alert: AlertRecord }
-  | { event: "problem"; title: string; detail: string }
+  /** `view`: what cannot be read, where the server says so. */
+  | { event: "problem"; title: string; detail: string; view: string | null }
+  /** How old the newest record of each view is, told every few seconds: without data, too. */
+  | { event: "heartbeat"; freshness: Record<string, number | null> }
+  /** Alerts have fired that were not sent: whoever wants them has to ask. */
+  | { event: "alerts-missed" }
   | { event: "other"; name: string };
 
 type Fields = Record<string, Json>;
@@ -109,10 +114,20 @@ export function frameOf(message: unknown): Frame | null {
     const skipped = typeof data.skipped === "number" ? data.skipped : 0;
     return { event: "messages", output: text(data.output), messages, skipped };
   }
+  if (event === "heartbeat") {
+    const freshness: Record<string, number | null> = {};
+    for (const [name, value] of Object.entries(isFields(data.views) ? data.views : {}))
+      if (isFields(value)) freshness[name] = typeof value.freshness_ms === "number" ? value.freshness_ms : null;
+    return { event: "heartbeat", freshness };
+  }
+  if (event === "alerts:missed") return { event: "alerts-missed" };
   if (event.startsWith("alert:")) {
     const alert = alertOf(data);
     return alert && { event: "alert", alert };
   }
-  if (event === "problem") return { event: "problem", title: text(data.title), detail: text(data.detail) };
+  if (event === "problem") {
+    const view = typeof data.view === "string" ? data.view : null;
+    return { event: "problem", title: text(data.title), detail: text(data.detail), view };
+  }
   return { event: "other", name: event };
 }

@@ -12,12 +12,14 @@ export class Hub {
   #state: ConnectionState = { kind: "connecting" };
   /** When the oldest frame arrived that is not on the screen yet. */
   #arrivedAt: number | null = null;
+  /** Whether everything was sent anew: to make a picture of it is no update. */
+  #isFirst = false;
   #scheduled = false;
 
   constructor(
     wanted: Wanted,
     private readonly onAlert: (alert: AlertRecord) => void,
-    around: Surroundings = BROWSER,
+    private readonly around: Surroundings = BROWSER,
   ) {
     this.#connection = new Connection(wanted, around, {
       state: (state) => {
@@ -52,11 +54,12 @@ export class Hub {
   }
 
   #take(frame: Frame): void {
-    const alert = this.store.apply(frame);
+    const alert = this.store.apply(frame, this.around.now());
     if (alert) this.onAlert(alert);
+    if (frame.event === "metrics" && frame.initial) this.#isFirst = true;
     // A page in the background paints nothing: there is nothing to measure.
-    if (document.hidden) this.#arrivedAt = null;
-    else this.#arrivedAt ??= performance.now();
+    if (document.hidden || this.#isFirst) this.#arrivedAt = null;
+    else if (isUpdate(frame)) this.#arrivedAt ??= performance.now();
     this.#schedule();
   }
 
@@ -69,6 +72,12 @@ export class Hub {
       // What the listeners changed is rendered, charts too, before this frame is painted.
       if (this.#arrivedAt !== null && !document.hidden) measurePaint(this.#arrivedAt);
       this.#arrivedAt = null;
+      this.#isFirst = false;
     });
   }
+}
+
+/** Whether a frame has something that is painted. */
+function isUpdate(frame: Frame): boolean {
+  return frame.event === "metrics" || frame.event === "messages" || frame.event === "alert";
 }

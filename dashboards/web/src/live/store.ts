@@ -7,12 +7,17 @@ export interface ViewState {
   windowStart: string | null;
   windowEnd: string | null;
   rows: ReadonlyMap<string, Row>;
-  freshnessMs: number | null;
   partial: boolean;
-  /** Grows with each change of this view. */
+  /** Grows with each change of this view; 0 as long as nothing has been told of it. */
   version: number;
   /** Counts the windows that were replaced by another. */
   windows: number;
+}
+
+/** How old the newest record of a view was, and when that was told, in milliseconds of the page's clock. */
+export interface Freshness {
+  ms: number;
+  at: number;
 }
 
 export interface Message {
@@ -28,7 +33,6 @@ export const NO_VIEW: ViewState = {
   windowStart: null,
   windowEnd: null,
   rows: new Map(),
-  freshnessMs: null,
   partial: false,
   version: 0,
   windows: 0,
@@ -44,7 +48,10 @@ export class LiveStore {
   readonly #messages = new Map<string, Message[]>();
   #skipped = 0;
   #sequence = 0;
-  #problem: string | null = null;
+  readonly #freshness = new Map<string, Freshness>();
+  /** What cannot be read, by view; of no view in particular under an empty name. */
+  readonly #problems = new Map<string, string>();
+  #missed = 0;
   /** Grows whenever everything was sent anew: histories then have a gap. */
   #generation = 0;
 
@@ -52,9 +59,27 @@ export class LiveStore {
     return this.#generation;
   }
 
-  /** What the server last said it could not do. */
+  /** What the server says that it cannot do. */
   get problem(): string | null {
-    return this.#problem;
+    const all = [...new Set(this.#problems.values())];
+    return all.length === 0 ? null : all.join(" ");
+  }
+
+  /** Why a view cannot be read. */
+  problemOf(view: string): string | null {
+    // A server that does not say of which view it speaks may speak of one that nothing is known of.
+    const unnamed = this.view(view).version === 0 ? this.#problems.get("") : undefined;
+    return this.#problems.get(view) ?? unnamed ?? null;
+  }
+
+  /** Null as long as nothing is known. */
+  freshness(view: string): Freshness | null {
+    return this.#freshness.get(view) ?? null;
+  }
+
+  /** Counts how often alerts have fired that were not sent. */
+  get missed(): number {
+    return this.#missed;
   }
 
   /** Messages that came faster than they are shown. */
@@ -71,13 +96,24 @@ export class LiveStore {
     return this.#messages.get(output) ?? [];
   }
 
-  /** Takes a frame in; answers the alert it was, if it was one. */
-  apply(frame: Frame): AlertRecord | null {
+  /** Takes a frame in that arrived at `now`; answers the alert it was, if it was one. */
+  apply(frame: Frame, now: number): AlertRecord | null {
     switch (frame.event) {
       case "metrics":
-        if (frame.initial) this.#generation += 1;
-        this.#problem = null;
-        for (const [name, view] of Object.entries(frame.views)) this.#put(name, view, frame.initial);
+        if (frame.initial) {
+          this.#generation += 1;
+          this.#problems.clear();
+        }
+        this.#problems.delete("");
+        for (const [name, view] of Object.entries(frame.views)) {
+          // A view that cannot be read is told once: what comes of others does not mean that it can.
+          this.#problems.delete(name);
+          this.#fresh(name, view.freshness_ms, now);
+          this.#put(name, view, frame.initial);
+        }
+        return null;
+      case "heartbeat":
+        for (const [name, ms] of Object.entries(frame.freshness)) this.#fresh(name, ms, now);
         return null;
       case "messages":
         this.#skipped += frame.skipped;
@@ -85,12 +121,20 @@ export class LiveStore {
         return null;
       case "alert":
         return frame.alert;
+      case "alerts-missed":
+        this.#missed += 1;
+        return null;
       case "problem":
-        this.#problem = frame.detail || frame.title;
+        this.#problems.set(frame.view ?? "", frame.detail || frame.title);
         return null;
       case "other":
         return null;
     }
+  }
+
+  #fresh(name: string, ms: number | null, at: number): void {
+    if (ms === null) this.#freshness.delete(name);
+    else this.#freshness.set(name, { ms, at });
   }
 
   #put(name: string, frame: ViewFrame, initial: boolean): void {
@@ -103,7 +147,6 @@ export class LiveStore {
       windowStart: frame.window_start,
       windowEnd: frame.window_end,
       rows,
-      freshnessMs: frame.freshness_ms,
       partial: frame.partial,
       version: before.version + 1,
       windows: before.windows + (frame.window_start === before.windowStart ? 0 : 1),

@@ -1,7 +1,7 @@
 /** The colour of a sentiment on a scale from negative over neutral to positive. */
 
-/** From here on the colour is full: averages of many texts lie close to zero. */
-const FULL = 0.4;
+/** From here on the colour is full: averages of many texts lie close to zero, at 0.15 as a rule. */
+const FULL = 0.25;
 
 /** How much of the end's colour is mixed in, 0 to 1, and which end. */
 export function sentimentShade(value: number): { end: "positive" | "negative"; share: number } {

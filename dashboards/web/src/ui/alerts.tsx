@@ -5,7 +5,7 @@ import { textOf } from "../api/types";
 import { interval, moment } from "../format";
 import type { AlertRecord } from "../live/frames";
 import { useAlerts } from "./hooks";
-import { Panel, Scroll } from "./panel";
+import { Failed, Nothing, Panel, Scroll } from "./panel";
 
 interface AlertsProps {
   title: string;
@@ -18,11 +18,13 @@ interface AlertsProps {
 }
 
 export function Alerts({ title, alert, describe, rule, height = 260 }: AlertsProps): JSX.Element {
-  const alerts = useAlerts(alert);
+  const { alerts, loaded, failed, retry } = useAlerts(alert);
   return (
     <Panel title={title} class="alerts" note={alerts.length > 0 ? `${alerts.length}` : undefined}>
+      {failed !== null && <Failed failed={failed} retry={retry} what="Alerts cannot be read now:" />}
       {alerts.length === 0 ? (
-        <p class="nothing">None lately. {rule}</p>
+        // That there is none is known only from the server.
+        failed === null && <Nothing>{loaded ? `None lately. ${rule}` : `Not known yet. ${rule}`}</Nothing>
       ) : (
         <Scroll label={title} height={height}>
           <ol class="feed" aria-live="polite">

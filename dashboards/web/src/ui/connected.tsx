@@ -4,12 +4,16 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { clock, span } from "../format";
 import { usePage } from "./context";
-import { useConnection, useHub } from "./hooks";
+import { useAge, useConnection, useHub } from "./hooks";
 
-/** `refresh` is called when a connection was made anew: definitions may have changed. */
-export function Connected({ refresh }: { refresh(): void }): JSX.Element {
+/**
+ * `main` is the view whose data the page view is about. `refresh` is called when a connection was made anew: definitions
+ * may have changed.
+ */
+export function Connected({ main, refresh }: { main: string | null; refresh(): void }): JSX.Element {
   const { kind } = useConnection();
   const problem = useHub((hub) => hub.store.problem);
+  const isStale = useAge(main)?.isStale ?? false;
   const before = useRef(kind);
   useEffect(() => {
     if (before.current === "down" && kind !== "down") refresh();
@@ -17,13 +21,13 @@ export function Connected({ refresh }: { refresh(): void }): JSX.Element {
   }, [kind, refresh]);
   const words = {
     connecting: "Connecting",
-    live: problem === null ? "Live" : "Live, with a problem",
-    fetching: "Fetching every 2 s",
+    live: problem !== null ? "Live, with a problem" : isStale ? "Live, nothing new" : "Live",
+    fetching: problem !== null ? "Fetching every 2 s, with a problem" : "Fetching every 2 s",
     down: "No connection",
   };
   return (
     <span
-      class={`connected ${problem !== null && kind === "live" ? "troubled" : kind}`}
+      class={`connected ${(problem !== null || isStale) && kind === "live" ? "troubled" : kind}`}
       role="status"
       title={problem ?? undefined}
     >

@@ -3,6 +3,8 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
 import type { RequestFailed } from "../api/client";
+import { clock } from "../format";
+import { useEmpty, type Fetched } from "./hooks";
 
 interface PanelProps {
   title: string;
@@ -47,10 +49,32 @@ export function Nothing({ children }: { children: ComponentChildren }): JSX.Elem
   return <p class="nothing">{children}</p>;
 }
 
+/** Said where a view has no rows: the text, when it is known that it has none. */
+export function NoRows({ view, children }: { view: string; children: string }): JSX.Element {
+  return <Nothing>{useEmpty(view, children)}</Nothing>;
+}
+
+/** Said above what was fetched and cannot be fetched now. */
+export function FromBefore({
+  fetched,
+}: {
+  fetched: Pick<Fetched<unknown>, "data" | "at" | "failed">;
+}): JSX.Element | null {
+  const { data, at, failed } = fetched;
+  if (data === null || failed === null) return null;
+  return (
+    <p class="note warning" role="status">
+      As of {clock(at, true)} UTC, cannot be read now: {failed.message}
+    </p>
+  );
+}
+
 /** Said when something could not be fetched. */
-export function Failed({ failed, retry }: { failed: RequestFailed; retry(): void }): JSX.Element {
+export function Failed(props: { failed: RequestFailed; retry(): void; what?: string }): JSX.Element {
+  const { failed, retry, what } = props;
   return (
     <p class="nothing">
+      {what !== undefined && `${what} `}
       {failed.message}{" "}
       <button type="button" class="quiet" onClick={retry}>
         Try again

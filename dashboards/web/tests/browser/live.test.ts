@@ -32,18 +32,26 @@ describe("without a reload", () => {
     site = await Site.open(browser, "#/movies");
     const { server, page } = site;
     await site.sees("Perfect Days", "main");
-    // The directions are against the window before.
     await page.locator(".direction.up, .direction.down").first().waitFor();
     server.change("movie_trends", [
       { key: { movie_title: "Perfect Days" }, columns: { trend_score: 999.9, mentions_count: 77 } },
     ]);
     const first = page.locator("tbody tr").first();
     await first.getByText("999.9").waitFor();
-    expect(await first.innerText()).toMatch(/Perfect Days\s+999\.9\s+▲\s*up\s+77/);
-    server.change("movie_trends", [{ key: { movie_title: "Perfect Days" }, columns: { trend_score: 1.5 } }]);
-    await page.locator("tbody tr", { hasText: "Perfect Days" }).getByText("down").waitFor({ state: "attached" });
+    expect(await first.innerText()).toMatch(/Perfect Days\s+999\.9\s+.\s*\w+\s+77/);
+    // The direction is that of the last full window against the one before it: this one is still being filled.
+    const [view, key] = [server.view("movie_trends"), { movie_title: "Perfect Days" }];
+    const up = view.newest;
+    view.set(key, { ...view.row(key, up - view.slideMs), trend_score: 10 }, up - view.slideMs);
+    view.set(key, { ...view.row(key, up), trend_score: 20 }, up);
     server.advance("movie_trends");
     await site.sees(/19:56–20:01/, ".view-head");
+    server.change("movie_trends", [{ key, columns: { trend_score: 1.5 } }]);
+    const row = page.locator("tbody tr", { hasText: "Perfect Days" });
+    await row.getByText("1.5").waitFor();
+    await row.getByText("up").waitFor({ state: "attached" });
+    server.advance("movie_trends");
+    await row.getByText("down").waitFor({ state: "attached" });
     server.alert(
       "trend_spike",
       "movie_trends",
@@ -181,6 +189,21 @@ describe("alerts", () => {
     await site.sees(/None lately/, ".alerts");
     await site.page.getByRole("link", { name: "Symbols", exact: true }).click();
     await expect.poll(() => entries.count()).toBe(2);
+  });
+});
+
+describe("alerts that were missed", () => {
+  it("are asked for", async () => {
+    site = await Site.open(browser, "#/symbols");
+    const { server } = site;
+    await site.sees(/None lately/, ".alerts");
+    server.missAlert(
+      "crash",
+      "symbol_sentiment",
+      { symbol: "TWTR" },
+      { sentiment: -0.61, price_change: -0.034, mentions: 41 },
+    );
+    await site.sees("41 mentions", ".alerts");
   });
 });
 

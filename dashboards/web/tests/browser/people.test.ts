@@ -56,13 +56,28 @@ describe("by keyboard", () => {
     site = await Site.open(browser, "#/movies");
     const { page } = site;
     await site.sees("Dune: Part Two", "main");
-    await page.getByRole("link", { name: "Symbols", exact: true }).focus();
+    // The page itself takes the focus from nobody.
+    expect(await page.evaluate(() => document.activeElement === document.body)).toBe(true);
+    const link = page.getByRole("link", { name: "Symbols", exact: true });
+    const before = await link.elementHandle();
+    await link.focus();
     await page.keyboard.press("Enter");
-    await page.getByRole("heading", { level: 1, name: "Symbols" }).waitFor();
+    const heading = page.getByRole("heading", { level: 1, name: "Symbols" });
+    await heading.waitFor();
+    // The banner is still the same, and the focus is at the beginning of what was opened.
+    expect(await before?.evaluate((element) => element.isConnected)).toBe(true);
+    await expect.poll(() => heading.evaluate((element) => element === document.activeElement)).toBe(true);
+    await page
+      .getByRole("figure", { name: /sentiment beside price/ })
+      .locator("canvas")
+      .waitFor();
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.closest("main") !== null)).toBe(true);
     expect(await page.getByRole("link", { name: "Symbols", exact: true }).getAttribute("aria-current")).toBe("page");
     expect(await page.title()).toBe("Symbols · Tideline");
     await page.goBack();
-    await page.getByRole("heading", { level: 1, name: "Movies" }).waitFor();
+    const back = page.getByRole("heading", { level: 1, name: "Movies" });
+    await expect.poll(() => back.evaluate((element) => element === document.activeElement)).toBe(true);
   });
 
   it("a movie is chosen, and the address remembers it", async () => {
@@ -71,11 +86,32 @@ describe("by keyboard", () => {
     await page.getByRole("button", { name: "Civil War", exact: true }).focus();
     await page.keyboard.press("Space");
     await page.getByRole("figure", { name: "Civil War" }).waitFor();
+    // To choose is not to go elsewhere: the focus stays.
+    expect((await focused(site)).name).toBe("Civil War");
     expect(await page.getByRole("button", { name: "Civil War", exact: true }).getAttribute("aria-pressed")).toBe(
       "true",
     );
     await page.reload();
     await page.getByRole("figure", { name: "Civil War" }).locator("canvas").waitFor();
+  });
+
+  it.each([
+    ["#/movies", "movie_trends", { movie_title: "Abigail" }, { trend_score: 999 }],
+    ["#/symbols", "symbol_sentiment", { symbol: "GE" }, { mentions: 999 }],
+  ] as const)("%s: what is read does not change with the first of the ranking", async (hash, view, key, columns) => {
+    site = await Site.open(browser, hash);
+    const { server, page } = site;
+    const first = page.locator("tbody tr").first();
+    const name = await first.locator("th").innerText();
+    expect(name).not.toBe(Object.values(key)[0]);
+    const chosen = page.locator("tr.chosen th");
+    const before = await page.locator("figure h2").first().elementHandle();
+    server.change(view, [{ key, columns }]);
+    await first.getByText(String(Object.values(key)[0])).waitFor();
+    expect(await chosen.innerText()).toBe(name);
+    expect(await before?.evaluate((element) => element.isConnected)).toBe(true);
+    await page.locator("tbody tr").first().getByRole("button").click();
+    await expect.poll(() => chosen.innerText()).toBe(String(Object.values(key)[0]));
   });
 
   it("tabs move by arrows, Home and End, and only one is in the order of Tab", async () => {

@@ -70,6 +70,101 @@ describe("a server that goes away", () => {
   });
 });
 
+describe("a stream that stops", () => {
+  it("is said to be old, more so with each second, and not to be live", async () => {
+    site = await Site.open(browser, "#/movies", { before: (server) => void (server.beats = false) });
+    const { server, page } = site;
+    await site.sees(/^Live$/, ".banner");
+    await site.sees(/as of [1-9]\.\d s ago/, ".view-head");
+    server.freshness.set("movie_trends", 130_000);
+    server.beat();
+    await site.sees(/nothing new for 2 min/, ".view-head");
+    await site.sees("Live, nothing new", ".banner");
+    expect(await site.violations()).toEqual([]);
+    server.freshness.delete("movie_trends");
+    server.beat();
+    await site.sees(/^Live$/, ".banner");
+    await site.sees(/as of \d+ ms ago|as of 1\.\d s ago/, ".view-head");
+    expect(await page.getByText("nothing new").count()).toBe(0);
+  });
+
+  it("is not hidden on the platform by those that go on", async () => {
+    const dead = (server: Site["server"]): void => {
+      for (const name of server.views.keys()) server.freshness.set(name, 240_000);
+      server.freshness.set("movie_trends", 90);
+      server.freshness.set("sentiment_overall", 300_000);
+      server.freshness.set("stream_ratings", null);
+    };
+    site = await Site.open(browser, "#/platform", { before: dead });
+    const { page } = site;
+    await site.sees("since the newest record of sentiment_overall, the oldest", "main");
+    await site.sees(/^5 min/, ".facts");
+    const panel = page.getByRole("region", { name: "Freshness" });
+    const first = panel.locator("tbody tr").first();
+    expect(await first.innerText()).toMatch(/sentiment_overall\s+5 min ago/);
+    expect(await panel.locator("tbody tr", { hasText: "stream_ratings" }).innerText()).toMatch(/not known/);
+    await panel.getByText(/\d+ of \d+ views get nothing new/).waitFor();
+  });
+});
+
+describe("what cannot be read", () => {
+  it("is said with the time of what is shown instead", async () => {
+    site = await Site.open(browser, "#/platform");
+    const { server } = site;
+    await site.sees(/version 6/, "main");
+    server.failing.add("/v1/status");
+    await site.sees(/As of \d\d:\d\d:\d\d UTC, cannot be read now: a store cannot be read now/, "main");
+    expect(await site.violations()).toEqual([]);
+    server.failing.clear();
+    await expect.poll(() => site?.page.getByText("cannot be read now").count()).toBe(0);
+  });
+
+  it("is a view, until its next frame, and not an empty one", async () => {
+    site = await Site.open(browser, "#/customers", {
+      before: (server) => void server.unread.add("customers_at_risk").add("sentiment_by_product"),
+    });
+    const { server, page } = site;
+    const risk = page.getByRole("region", { name: "At risk now" });
+    await risk.getByText("It cannot be read now: a store cannot be read now").waitFor();
+    await page
+      .getByRole("figure", { name: "Products compared" })
+      .getByText("It cannot be read now: a store cannot be read now")
+      .waitFor();
+    await site.sees("Live, with a problem", ".banner");
+    // What comes of other views takes nothing of it away.
+    server.advance("sentiment_overall", "sentiment_by_city");
+    await site.sees(/12:04–12:05/, ".view-head");
+    await site.sees("Live, with a problem", ".banner");
+    server.unread.clear();
+    server.advance("customers_at_risk", "sentiment_by_product");
+    await risk.getByText("customer_1200", { exact: true }).waitFor();
+    await site.sees(/^Live$/, ".banner");
+  });
+
+  it("is said of a fetched view, too", async () => {
+    site = await Site.open(browser, "#/movies", {
+      before: (server) => {
+        server.socketRefused = true;
+        server.failing.add("/v1/views/movie_trends/top");
+      },
+    });
+    await site.sees("Fetching every 2 s, with a problem", ".banner");
+    await site.sees("It cannot be read now: a store cannot be read now", "main");
+    site.server.failing.clear();
+    await site.sees("Dune: Part Two", "main");
+    await site.sees(/^Fetching every 2 s$/, ".banner");
+  });
+
+  it("are alerts, which does not mean that there are none", async () => {
+    site = await Site.open(browser, "#/symbols", { before: (server) => void server.failing.add("/v1/alerts") });
+    await site.sees(/Alerts cannot be read now: a store cannot be read now/, ".alerts");
+    expect(await site.page.getByText("None lately").count()).toBe(0);
+    site.server.failing.clear();
+    await site.page.locator(".alerts").getByRole("button", { name: "Try again" }).click();
+    await site.sees(/None lately/, ".alerts");
+  });
+});
+
 describe("without a socket", () => {
   it("the page fetches, and takes the socket when there is one", async () => {
     site = await Site.open(browser, "#/movies", { before: (server) => void (server.socketRefused = true) });
@@ -81,6 +176,56 @@ describe("without a socket", () => {
     server.socketRefused = false;
     await site.sees("Live", ".banner");
     expect(server.clients).toBe(1);
+  });
+});
+
+describe("the newest messages", () => {
+  const message = (id: string, seconds: number): Record<string, string | number> => ({
+    id,
+    event_time: `2026-06-14T12:04:${String(seconds).padStart(2, "0")}Z`,
+    text: `this is ${id}`,
+    product: "Harbor Pay",
+    channel: "chat",
+    sentiment: 0.1,
+  });
+
+  it("go on when the socket is lost, and have what came meanwhile when it is back", async () => {
+    site = await Site.open(browser, "#/customers");
+    const { server, page } = site;
+    await site.sees("Live", ".banner");
+    const first = page.getByRole("region", { name: "Newest messages" }).locator("li").first();
+    // As many live ones as are shown.
+    server.say(
+      0,
+      0,
+      Array.from({ length: 60 }, (_, n) => message(`live-${n}`, 1)),
+    );
+    await first.getByText("this is live-").waitFor();
+    server.socketRefused = true;
+    await server.stop();
+    server.kept = [message("kept-1", 2)];
+    await server.start();
+    await site.sees("Fetching every 2 s", ".banner");
+    await first.getByText("this is kept-1").waitFor();
+    server.kept = [message("kept-2", 3), ...server.kept];
+    await first.getByText("this is kept-2").waitFor();
+    // With the socket nothing is asked for again but what came before it.
+    server.kept = [message("kept-3", 4), ...server.kept];
+    server.socketRefused = false;
+    await site.sees(/^Live$/, ".banner");
+    await first.getByText("this is kept-3").waitFor();
+  });
+
+  it("say when those before cannot be read", async () => {
+    site = await Site.open(browser, "#/customers", {
+      before: (server) => void server.failing.add("/v1/lookups/messages_by_product"),
+    });
+    const panel = site.page.getByRole("region", { name: "Newest messages" });
+    await panel.getByText("Those before cannot be read now: a store cannot be read now").waitFor();
+    site.server.failing.clear();
+    await panel.getByRole("button", { name: "Try again" }).click();
+    await panel.locator("li").first().waitFor();
+    expect(await panel.getByText("cannot be read").count()).toBe(0);
   });
 });
 

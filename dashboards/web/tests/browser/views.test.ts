@@ -1,5 +1,6 @@
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { time } from "../mock/model";
 import { launch } from "./chromium";
 import { Site } from "./site";
 
@@ -143,6 +144,60 @@ describe("charts", () => {
     expect(await site.violations()).toEqual([]);
     await chart.getByRole("button", { name: "24 h" }).click();
     await site.sees(/The first 200 of 1,?\d+ rows/);
+  });
+});
+
+describe("reports with many rows", () => {
+  it("are shown from their end, and say of how many they are", async () => {
+    const many = (server: Site["server"]): void => {
+      const { batch_hourly_stats: hours, batch_ratings_stats: ratings } = server.reports;
+      if (!hours || !ratings) throw new Error("no such reports");
+      const first = Date.parse("2026-01-01T00:00:00Z");
+      hours.rows = Array.from({ length: 2_500 }, (_, n) => ({
+        hour: time(first + n * 3_600_000),
+        events: n,
+        active_users: n,
+      }));
+      // The most rated one is not among the first thousand.
+      ratings.rows = Array.from({ length: 12_000 }, (_, n) => ({
+        movie_id: `m-${String(n).padStart(5, "0")}`,
+        ratings: n === 9_000 ? 99_999 : n % 50,
+        avg_rating: 3,
+      }));
+    };
+    site = await Site.open(browser, "#/viewing/batch", { before: many });
+    const { page } = site;
+    await site.sees("version 6, the newest 2,000 hours", "main");
+    await site.sees("the 12 most rated of the first 10,000 movies", "main");
+    await site.sees(/m-09000/, "main");
+    const chart = page.getByRole("figure", { name: "Events and active users by the hour" });
+    await chart.getByRole("button", { name: "as a table" }).click();
+    expect(await chart.locator("tbody tr").first().innerText()).toMatch(/^2026-04-15 03:00:00\s+2,499/);
+    await site.sees("The first 200 of 2,000 rows", "main");
+    await page.getByRole("tab", { name: "Overview" }).click();
+    await site.sees("version 6, in the newest 2,000 hours", "main");
+    await site.sees("from 2026-04-15 03:00", "main");
+  });
+});
+
+describe("predictions", () => {
+  it("say of which window they are, and each version has columns of its own", async () => {
+    site = await Site.open(browser, "#/movies/Civil%20War");
+    const chart = site.page.getByRole("figure", { name: "Civil War" });
+    await chart.getByText(/^predicted for 19:56–20:01: [\d.]+ by v1, [\d.]+ by v2; settled when that window/).waitFor();
+    await chart.getByRole("button", { name: "as a table" }).click();
+    expect(await chart.locator("thead th").allInnerTexts()).toEqual([
+      "Window",
+      "Score",
+      "Predicted v1",
+      "Error v1",
+      "Predicted v2",
+      "Error v2",
+    ]);
+    const cells = await chart.locator("tbody tr").nth(1).locator("td").allInnerTexts();
+    expect(cells.length).toBe(6);
+    expect(cells.filter((cell) => cell === "–")).toEqual([]);
+    expect(cells[2]).not.toBe(cells[4]);
   });
 });
 

@@ -89,17 +89,29 @@ export class ViewModel {
     return rows.sort((a, b) => Number(b[by] ?? -Infinity) - Number(a[by] ?? -Infinity));
   }
 
+  /** Windows that have at least one pane with data: also those that end after the newest one, and have only begun. */
   rows(from: number, to: number, key: Columns | null): Row[] {
+    const last = this.newest + this.sizeMs - this.slideMs;
     const first = Math.ceil(Math.max(from, this.newest - 86_400_000) / this.slideMs) * this.slideMs;
     const rows: Row[] = [];
     for (const each of this.keys()) {
       if (key && keyText(each) !== keyText(key)) continue;
-      for (let start = first; start <= this.newest && start < to; start += this.slideMs) {
+      for (let start = first; start <= last && start < to; start += this.slideMs) {
         const row = this.row(each, start);
-        if (row) rows.push(row);
+        if (row) rows.push(start > this.newest ? this.#begun(row, start) : row);
       }
     }
     return rows;
+  }
+
+  /** A window that has only begun: so much of its numbers as its panes with data are of it. */
+  #begun(row: Row, start: number): Row {
+    const share = 1 - (start - this.newest) / this.sizeMs;
+    const columns = Object.entries(row).map(([name, value]) => [
+      name,
+      typeof value === "number" ? value * share : value,
+    ]);
+    return { ...(Object.fromEntries(columns) as Columns), key: row.key };
   }
 
   advance(): void {

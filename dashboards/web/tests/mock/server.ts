@@ -39,6 +39,9 @@ export interface MockOptions {
   published?: boolean;
 }
 
+/** How often a heartbeat is sent. */
+const BEAT_MS = 5_000;
+
 class Refused extends Error {
   constructor(
     readonly kind: string,
@@ -53,8 +56,17 @@ export class MockServer {
   readonly views = new Map<string, ViewModel>();
   /** Whether the live socket is refused, as a proxy that knows no WebSocket would. */
   socketRefused = false;
+  readonly reports = systems.viewingReports();
   /** Paths that are answered with a problem of 503. */
   readonly failing = new Set<string>();
+  /** Views that no frame of the socket has until it can be read. */
+  readonly unread = new Set<string>();
+  /** Whether heartbeats are sent; a server of before sends none. */
+  beats = true;
+  /** Messages that the lookup has beside its usual ones, newest first. */
+  kept: Columns[] = [];
+  /** How old the newest record of a view is, where it is not 120 ms. */
+  readonly freshness = new Map<string, number | null>();
   published: boolean;
   runs: Run[] = [];
   agreement: Agreement | null = null;
@@ -63,9 +75,9 @@ export class MockServer {
   /** Addresses of the sockets that were opened. */
   readonly opened: string[] = [];
   readonly #pipelines: ReadonlySet<string>;
-  readonly #reports = systems.viewingReports();
   readonly #clients = new Set<Client>();
   #server: Server | null = null;
+  #beating: NodeJS.Timeout | undefined;
   #port = 0;
   #message = 0;
   #alert = 0;
@@ -112,10 +124,14 @@ export class MockServer {
     if (address === null || typeof address === "string") throw new Error("no address");
     this.#port = address.port;
     this.#server = server;
+    this.#beating = setInterval(() => {
+      if (this.beats) this.beat();
+    }, BEAT_MS);
   }
 
   /** Goes away: sockets are closed as a server that stops closes them. */
   async stop(): Promise<void> {
+    clearInterval(this.#beating);
     for (const { socket } of this.#clients) socket.close(1001);
     this.#clients.clear();
     const server = this.#server;
@@ -178,9 +194,31 @@ export class MockServer {
     return alert;
   }
 
-  problem(detail: string): void {
-    const data = { type: "urn:tideline:problem:unavailable", title: "Not available now", status: 503, detail };
-    for (const { socket } of this.#clients) send(socket, "problem", data);
+  /** Says that something cannot be read: of a view, where the server says so. */
+  problem(detail: string, view?: string): void {
+    for (const { socket } of this.#clients) send(socket, "problem", problemOf(detail, view));
+  }
+
+  /** Tells everybody how old the newest records are. */
+  beat(): void {
+    for (const { socket, views } of this.#clients) {
+      const ages = [...views].map((name) => [name, { freshness_ms: this.#age(name) }]);
+      send(socket, "heartbeat", { time: time(Date.now()), views: Object.fromEntries(ages) as Json });
+    }
+  }
+
+  /** Remembers an alert, but tells only that there was one. */
+  missAlert(...alert: Parameters<MockServer["alert"]>): void {
+    const clients = [...this.#clients];
+    this.#clients.clear();
+    this.alert(...alert);
+    for (const client of clients) this.#clients.add(client);
+    for (const { socket } of clients) send(socket, "alerts:missed", { missed: 1 });
+  }
+
+  #age(view: string): number | null {
+    const age = this.freshness.get(view);
+    return age === undefined ? 120 : age;
   }
 
   /** Something that is no frame. */
@@ -205,9 +243,13 @@ export class MockServer {
     this.#clients.add(client);
     socket.on("close", () => this.#clients.delete(client));
     const views = Object.fromEntries(
-      [...client.views].map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]),
+      [...client.views]
+        .filter((name) => !this.unread.has(name))
+        .map((name) => [name, this.#frame(name, this.view(name).window().slice(0, client.rows))]),
     );
     send(socket, "metrics:initial", { at: time(Date.now()), views });
+    for (const name of this.unread)
+      if (client.views.has(name)) send(socket, "problem", problemOf("a store cannot be read now", name));
   }
 
   #frame(name: string, rows: Row[]): Columns {
@@ -216,7 +258,7 @@ export class MockServer {
       window_start: time(view.newest),
       window_end: time(view.newest + view.sizeMs),
       rows: rows.map(({ key, ...columns }) => ({ key, ...columns })),
-      freshness_ms: 120,
+      freshness_ms: this.#age(name),
     };
   }
 
@@ -267,8 +309,9 @@ export class MockServer {
     if (second === "lookups" && third !== undefined)
       return ok({ lookup: third, rows: this.#lookup(third, url), provenance: this.#provenance(null) });
     if (second === "reports" && third === undefined) {
-      const names = this.#pipelines.has("movie-viewing") ? Object.keys(this.#reports) : [];
-      return ok({ reports: names.map((name) => ({ name, columns: null, rows: null })) });
+      const names = this.#pipelines.has("movie-viewing") ? Object.keys(this.reports) : [];
+      const rows = (name: string): number | null => (this.published ? (this.reports[name]?.rows.length ?? null) : null);
+      return ok({ reports: names.map((name) => ({ name, columns: null, rows: rows(name) })) });
     }
     if (second === "reports" && third !== undefined) return ok(this.#report(third, url));
     if (second === "predictions" && third === undefined) {
@@ -299,10 +342,14 @@ export class MockServer {
       const at = url.searchParams.get("at");
       const start = at === null ? view.newest : Date.parse(at) - view.sizeMs;
       const by = url.searchParams.get("by") ?? view.parts.top[0] ?? "";
+      const compares = url.searchParams.get("previous") === "true";
       const rows = view
         .window(start, by)
         .slice(0, limit)
-        .map((row, rank) => ({ rank: rank + 1, ...row }));
+        .map((row, rank) => {
+          const previous = view.row(row.key, start - view.slideMs)?.[by] ?? null;
+          return { rank: rank + 1, ...row, ...(compares ? { previous, direction: compare(row[by], previous) } : {}) };
+        });
       return {
         view: name,
         by,
@@ -350,12 +397,15 @@ export class MockServer {
     if (name === "tweets") return systems.tweets(key, limit);
     if (name === "predictions") return systems.predictions(key, limit);
     if (name === "messages_by_product")
-      return Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key));
+      return [
+        ...this.kept.filter((message) => message.product === key),
+        ...Array.from({ length: Math.min(limit, 12) }, (_, n) => systems.message(n, key)),
+      ].slice(0, limit);
     throw new Refused("unknown-lookup", 404, `there is no lookup \`${name}\``);
   }
 
   #report(name: string, url: URL): Json {
-    const report = this.#reports[name];
+    const report = this.reports[name];
     if (!report || !this.#pipelines.has("movie-viewing"))
       throw new Refused("unknown-report", 404, `there is no report \`${name}\``);
     if (!this.published)
@@ -390,7 +440,7 @@ export class MockServer {
       layer: "merged",
       through: view && this.#through(view),
       manifest: this.#manifest(),
-      freshness_ms: 120,
+      freshness_ms: view && this.#age(view.name),
       missing: [],
     };
   }
@@ -503,6 +553,16 @@ export class MockServer {
     });
     response.end(bytes);
   }
+}
+
+function problemOf(detail: string, view?: string): Json {
+  const problem = { type: "urn:tideline:problem:unavailable", title: "Not available now", status: 503, detail };
+  return view === undefined ? problem : { ...problem, view };
+}
+
+function compare(now: Json | undefined, previous: Json): string {
+  if (typeof now !== "number" || typeof previous !== "number") return "new";
+  return now > previous ? "up" : now < previous ? "down" : "same";
 }
 
 function send(socket: WebSocket, event: string, data: unknown): void {

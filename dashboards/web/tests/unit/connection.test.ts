@@ -258,7 +258,11 @@ describe("a connection", () => {
     world.socket.onclose?.();
     await world.pass(0);
     expect(world.kinds).toEqual(["fetching"]);
-    expect(world.frames).toContainEqual({ event: "problem", title: "unavailable", detail: "a store is down" });
+    // After the metrics, which would take it away.
+    expect(world.frames).toEqual([
+      { event: "metrics", initial: true, views: {} },
+      { event: "problem", title: "unavailable", detail: "a store is down", view: "movie_trends" },
+    ]);
     world.asked.length = 0;
     await world.pass(2_000);
     expect(world.asked).toEqual(["/v1/views/movie_trends/top?limit=10"]);
@@ -279,6 +283,32 @@ describe("a connection", () => {
     world.answer = () => null;
     await world.pass(30_000);
     expect(world.connection.state.kind).not.toBe("live");
+  });
+
+  it("leaves a socket on which three heartbeats were missed, whatever else the server answers", async () => {
+    const world = new World();
+    world.answer = (path) => (path === "/readyz" ? { status: 200, body: { ready: true, checks: [] } } : null);
+    const beat = JSON.stringify({ event: "heartbeat", data: { time: "2026-01-01T00:00:00Z", views: {} } });
+    world.connection.start();
+    world.socket.onopen?.();
+    for (let n = 0; n < 20; n += 1) {
+      await world.pass(5_000);
+      world.socket.onmessage?.({ data: beat });
+    }
+    expect([world.kinds, world.sockets.length]).toEqual([["live"], 1]);
+    await world.pass(15_900);
+    expect(world.connection.state.kind).toBe("live");
+    await world.pass(100);
+    expect(world.connection.state.kind).toBe("connecting");
+    await world.pass(300);
+    expect(world.sockets.length).toBe(2);
+    expect(world.asked).toEqual([]);
+    // A server of before has been put in its place: it sends none, and is asked.
+    world.socket.onopen?.();
+    await world.pass(29_000);
+    expect(world.connection.state.kind).toBe("live");
+    await world.pass(1_000);
+    expect([world.asked, world.connection.state.kind]).toEqual([["/readyz"], "live"]);
   });
 
   it("does nothing more after it was stopped", async () => {

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { directionOf } from "../../src/data/direction";
-import { History, timesOf } from "../../src/data/history";
-import { Series } from "../../src/data/series";
+import { ageOf, isStale } from "../../src/data/freshness";
+import { History, tailFrom, timesOf } from "../../src/data/history";
+import { filled, Series } from "../../src/data/series";
 import { spanMs, spanText, timeText } from "../../src/data/spans";
 import { keyText } from "../../src/live/store";
+import { agesOf } from "../../src/views/platform/freshness";
 import { PaintTimes } from "../../src/live/paint";
 
 describe("a direction", () => {
@@ -44,8 +46,54 @@ describe("a series", () => {
     expect(series.points.map((point) => point.at)).toEqual([7, 8, 9]);
     series.put(at(1));
     expect(series.points.map((point) => point.at)).toEqual([7, 8, 9]);
-    series.clear();
+    expect([series.drop(8), series.drop(8)]).toEqual([true, false]);
+    expect(series.points.map((point) => point.at)).toEqual([8, 9]);
+    series.drop(100);
     expect(series.points).toEqual([]);
+  });
+});
+
+describe("windows without a row", () => {
+  const point = (at: number, n: number) => ({ at, values: { n, average: n / 10 } });
+  const filling = { slideMs: 10, counts: ["n"], through: 60, limit: 100 };
+
+  it("have counts of 0 and no averages, and are not known after what was asked for", () => {
+    const all = filled([point(10, 5), point(40, 6), point(80, 7)], ["n", "average"], filling);
+    expect(all.map(({ at, values }) => [at, values.n, values.average])).toEqual([
+      [10, 5, 0.5],
+      [20, 0, null],
+      [30, 0, null],
+      [40, 6, 0.6],
+      [50, 0, null],
+      [60, 0, null],
+      [70, null, null],
+      [80, 7, 0.7],
+    ]);
+  });
+
+  it("follow the last one as far as was asked, and none is there without a first one", () => {
+    expect(filled([point(40, 6)], ["n"], filling).map(({ at, values }) => [at, values.n])).toEqual([
+      [40, 6],
+      [50, 0],
+      [60, 0],
+    ]);
+    expect(filled([], ["n"], filling)).toEqual([]);
+  });
+
+  it("are bounded, however far the points are apart", () => {
+    const all = filled([point(0, 1), point(1e12, 2)], ["n"], { ...filling, through: 1e12, limit: 5 });
+    expect(all.map(({ at }) => at - 1e12)).toEqual([-40, -30, -20, -10, 0]);
+  });
+});
+
+describe("what is asked for again", () => {
+  it("begins before what may have changed since, and within the span", () => {
+    const minute = 60_000;
+    const known = { end: 100 * minute, fetchedEnd: 99 * minute, sizeMs: 5 * minute, spanMs: 60 * minute };
+    expect(tailFrom(known) / minute).toBe(87);
+    expect(tailFrom({ ...known, fetchedEnd: 0 }) / minute).toBe(40);
+    // Batch may have taken the newest window back.
+    expect(tailFrom({ ...known, fetchedEnd: 120 * minute }) / minute).toBe(88);
   });
 });
 
@@ -55,14 +103,13 @@ describe("a history", () => {
     windowStart: start,
     windowEnd: start,
     rows: new Map([["k", { key: { symbol: "A" }, n }]]),
-    freshnessMs: null,
     partial: false,
     version: 1,
     windows: 1,
   });
 
   it("goes on live where what was fetched ends", () => {
-    const history = new History(["n"], 100);
+    const history = new History({ columns: ["n"], limit: 100 });
     history.putAll([
       row("A", 1, "2014-01-02T09:30:00Z"),
       row("A", 2, "2014-01-02T09:31:00Z"),
@@ -77,7 +124,7 @@ describe("a history", () => {
   });
 
   it("of one key takes no other, and no row without a window", () => {
-    const history = new History(["n"], 100, keyText({ symbol: "A" }));
+    const history = new History({ columns: ["n"], limit: 100, only: keyText({ symbol: "A" }) });
     history.put(row("B", 1, ""), "2014-01-02T09:30:00Z");
     history.put(row("A", 1, ""), null);
     history.put(row("A", 1, ""), "soon");
@@ -88,10 +135,63 @@ describe("a history", () => {
     ]);
   });
 
+  it("has each window once it was asked for, and none from before its span", () => {
+    const history = new History({ columns: ["n"], limit: 100, slideMs: 60_000, counts: ["n"] });
+    const [first, third] = ["2014-01-02T09:30:00Z", "2014-01-02T09:32:00Z"];
+    const values = (): unknown[] => history.points(keyText({ symbol: "A" })).map((point) => point.values.n);
+    history.putAll([row("A", 1, first), row("A", 3, third)]);
+    expect(values()).toEqual([1, null, 3]);
+    history.fetched(Date.parse(third), true);
+    expect(values()).toEqual([1, 0, 3]);
+    // A layer that cannot be read may have had rows.
+    history.fetched(Date.parse(third), false);
+    expect(values()).toEqual([1, null, 3]);
+    const before = history.version;
+    history.keepFrom(Date.parse(first));
+    expect(history.version).toBe(before);
+    history.keepFrom(Date.parse(first) + 1);
+    expect(values()).toEqual([3]);
+    history.keepFrom(Date.parse(third) + 1);
+    expect([values(), history.keys]).toEqual([[], []]);
+    history.putAll([row("A", 1, first)]);
+    expect(values().length).toBe(3);
+  });
+
   it("is bounded in keys", () => {
-    const history = new History(["n"], 5);
+    const history = new History({ columns: ["n"], limit: 5 });
     for (let n = 0; n < 500; n += 1) history.put(row(`S${n}`, n, ""), "2014-01-02T09:30:00Z");
     expect(history.keys.length).toBe(200);
+  });
+});
+
+describe("freshness", () => {
+  it("goes on while nothing comes, whatever the clock does", () => {
+    expect([ageOf({ ms: 97, at: 1_000 }, 1_000), ageOf({ ms: 97, at: 1_000 }, 4_000)]).toEqual([97, 3_097]);
+    expect(ageOf({ ms: 97, at: 1_000 }, 0)).toBe(97);
+  });
+
+  it("is none after a minute, or two windows where they are longer", () => {
+    expect([isStale(60_000, 10_000), isStale(60_001, 10_000), isStale(60_001, null)]).toEqual([false, true, true]);
+    expect([isStale(7_200_000, 3_600_000), isStale(7_200_001, 3_600_000)]).toEqual([false, true]);
+  });
+
+  it("of several views is listed from the oldest: one that gets data hides none that gets none", () => {
+    const views = ["live", "dead", "unknown", "hourly"].map((name) => ({
+      name,
+      slide: name === "hourly" ? "1h" : "1m",
+    }));
+    const known: Record<string, { ms: number; at: number }> = {
+      live: { ms: 90, at: 10_000 },
+      dead: { ms: 200_000, at: 10_000 },
+      hourly: { ms: 199_000, at: 10_000 },
+    };
+    const ages = agesOf(views, (view) => known[view] ?? null, 12_000);
+    expect(ages.map((age) => [age.view, age.ms, age.isStale])).toEqual([
+      ["dead", 202_000, true],
+      ["hourly", 201_000, false],
+      ["live", 2_090, false],
+      ["unknown", null, false],
+    ]);
   });
 });
 

@@ -67,8 +67,22 @@ describe("a frame", () => {
       event: "problem",
       title: "Not available now",
       detail: "a store is down",
+      view: null,
+    });
+    expect(frame("problem", { title: "No", detail: "it is down", view: "movie_trends" })).toMatchObject({
+      view: "movie_trends",
     });
     expect(frame("metrics:other", {})).toEqual({ event: "other", name: "metrics:other" });
+  });
+
+  it("of a heartbeat says how old the newest record of each view is", () => {
+    const views = { a: { freshness_ms: 97 }, b: { freshness_ms: null }, c: 5, d: { freshness_ms: "soon" } };
+    expect(frame("heartbeat", { time: "2026-01-01T00:00:00Z", views })).toEqual({
+      event: "heartbeat",
+      freshness: { a: 97, b: null, d: null },
+    });
+    expect(frame("heartbeat", {})).toEqual({ event: "heartbeat", freshness: {} });
+    expect(frame("alerts:missed", { missed: 3 })).toEqual({ event: "alerts-missed" });
   });
 
   it("that is none is none", () => {

@@ -127,7 +127,9 @@ describe("the map", () => {
   });
 
   it("has the colour of what people feel", () => {
-    expect(sentimentShade(0.2)).toEqual({ end: "positive", share: 0.5 });
+    expect(sentimentShade(0.125)).toEqual({ end: "positive", share: 0.5 });
+    // Averages as they usually are can be told apart.
+    expect(sentimentShade(0.2).share - sentimentShade(0.1).share).toBeCloseTo(0.4);
     expect(sentimentShade(-2)).toEqual({ end: "negative", share: 1 });
     expect(sentimentColour(null)).toBe("var(--neutral)");
     expect(sentimentColour(-0.4)).toContain("var(--negative) 100%");

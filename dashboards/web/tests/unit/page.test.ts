@@ -3,7 +3,7 @@ import { messageOf, request, RequestFailed, withQuery } from "../../src/api/clie
 import { countsOf, numberOf, textOf } from "../../src/api/types";
 import { scaleOf } from "../../src/charts/scale";
 import { timeOption } from "../../src/charts/time";
-import { axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
+import { alone, axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
 import type { Palette } from "../../src/charts/palette";
 import { hrefOf, parseRoute } from "../../src/route";
 import { remember, remembered, type Memory } from "../../src/theme";
@@ -11,8 +11,9 @@ import { gaugePoint } from "../../src/ui/gauge";
 import { compareCells } from "../../src/ui/table";
 import { tabAfter } from "../../src/ui/tabs";
 import { newest } from "../../src/views/customers/messages";
-import { learnersOf, predictionsOf } from "../../src/views/movies/predictions";
+import { learnersOf, predictionsOf, settlingMs, waitingOf } from "../../src/views/movies/predictions";
 import { heightOf, piersOf } from "../../src/views/platform/tide";
+import { endOffset, reportNote } from "../../src/views/viewing/reports";
 import { policyOfServer } from "../mock/policy";
 
 describe("addresses", () => {
@@ -204,6 +205,22 @@ describe("predictions", () => {
     }
   });
 
+  it("of the newest window wait to be settled, which takes as long as it took before", () => {
+    const end = "2024-05-06T20:06:00Z";
+    const rows = [
+      { ...row("2024-05-06T20:01:00Z", null, "v2"), window_end: end },
+      { ...row("2024-05-06T20:01:00Z", null), window_end: end },
+      { ...row("2024-05-06T20:00:00Z", 12), window_end: "2024-05-06T20:05:00Z" },
+    ];
+    const predictions = predictionsOf(rows);
+    expect(waitingOf(predictions).map((p) => p.model)).toEqual(["v1", "v2"]);
+    expect(settlingMs(predictions, Date.parse("2024-05-06T20:08:00Z"))).toBe(180_000);
+    expect(settlingMs(predictions, Date.parse("2024-05-06T20:00:00Z"))).toBe(0);
+    expect([settlingMs(predictions, null), settlingMs([], 5), waitingOf([])]).toEqual([null, null, []]);
+    // One that is settled does not wait.
+    expect(waitingOf(predictions.filter((p) => p.actual !== null))).toEqual([]);
+  });
+
   it("have models with their figures, and a reason when there are none", () => {
     const model = { version: "v1", features: [], predictions: 12, evaluated: 9, mae: 1, rmse: 2, r2: null };
     const answer = {
@@ -233,14 +250,32 @@ describe("predictions", () => {
   });
 });
 
+describe("reports", () => {
+  it("are read from their end, which is not known before they are published", () => {
+    const reports = [
+      { name: "hours", columns: null, rows: 2_500 },
+      { name: "few", columns: null, rows: 3 },
+      { name: "none", columns: null, rows: null },
+    ];
+    expect(["hours", "few", "none", "unknown"].map((name) => endOffset(reports, name, 2_000))).toEqual([500, 0, 0, 0]);
+  });
+
+  it("that cannot be read any more say as of when they are", () => {
+    const data = { report: "hours" } as never;
+    const failed = new RequestFailed("unavailable", "a store is down", 503);
+    const fetched = { data, at: Date.UTC(2026, 0, 1, 12, 0, 3), failed: null, retry: () => undefined };
+    expect(reportNote(fetched, "version 7")).toBe("version 7");
+    expect(reportNote({ ...fetched, failed }, "version 7")).toBe("version 7 · as of 12:00:03 UTC, cannot be read now");
+    expect(reportNote({ ...fetched, data: null }, "version 7")).toBeUndefined();
+  });
+});
+
 describe("messages", () => {
-  it("are shown once each, the live ones first", () => {
-    const live = [{ id: "3" }, { id: "2" }];
-    expect(newest(live, [{ id: "2" }, { id: "1" }, { text: "no id" }]).map((message) => message.id)).toEqual([
-      "3",
-      "2",
-      "1",
-    ]);
+  it("are shown once each, the newest first, wherever they came from", () => {
+    const at = (id: string, event_time: string) => ({ id, event_time });
+    const live = [at("3", "2026-06-14T12:00:03Z"), at("2b", "2026-06-14T12:00:02Z"), at("2", "2026-06-14T12:00:02Z")];
+    const kept = [at("4", "2026-06-14T12:00:03.5Z"), at("2", "2026-06-14T12:00:02Z"), at("1", ""), { text: "no id" }];
+    expect(newest(live, kept).map((message) => message.id)).toEqual(["4", "3", "2b", "2", "1"]);
     expect(
       newest(
         Array.from({ length: 99 }, (_, n) => ({ id: `${n}` })),
@@ -311,6 +346,25 @@ describe("charts over time", () => {
     for (const outside of [-1, 0, 100, 101, null]) expect(lineOf(outside)).toBeUndefined();
   });
 
+  it("have a gap where there is no value, and a point for a value alone in it", () => {
+    const points = [
+      [0, 1],
+      [10, 2],
+      [20, null],
+      [30, 4],
+      [40, null],
+    ] as [number, number | null][];
+    const [line, bar] = [series, series.map((each) => ({ ...each, kind: "bar" as const }))].map((all) => {
+      const option = timeOption(palette, { series: all.map((each) => ({ ...each, points })), axes: [{ name: "n" }] });
+      return (option.series as { data: unknown[]; showSymbol?: boolean }[])[0];
+    });
+    expect(line?.showSymbol).toBe(true);
+    expect(line?.data).toEqual([[0, 1], [10, 2], [20, null], { value: [30, 4], symbol: "circle" }, [40, null]]);
+    expect(bar?.data).toEqual(points);
+    const whole = (timeOption(palette, { series, axes: [{ name: "n" }] }).series as { showSymbol: boolean }[])[0];
+    expect(whole?.showSymbol).toBe(false);
+  });
+
   it("are in UTC, and do not move by themselves", () => {
     expect(timeOption(palette, { series: [], axes: [] })).toMatchObject({ useUTC: true, animation: false });
   });
@@ -337,6 +391,10 @@ describe("a trend", () => {
       [900, 1_150, 700],
       [0.41, null, 0.48],
     ]);
+  });
+
+  it("has a point where a value has none beside it", () => {
+    expect([alone([1, null, 2, 3, null, 4]), alone([5]), alone([null]), alone([1, 2])]).toEqual([[0, 5], [0], [], []]);
   });
 
   it("has room for half a bar on both sides, also where there is only one, or none", () => {

@@ -9,7 +9,7 @@ import { sentimentColour } from "../../map/colour";
 import { landPath, WORLD } from "../../map/outline";
 import { sortedRows, useView } from "../../ui/hooks";
 import { SentimentMark } from "../../ui/marks";
-import { Nothing, Scroll } from "../../ui/panel";
+import { NoRows, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
 
 const LAND = landPath();
@@ -62,7 +62,7 @@ export function Cities(): JSX.Element {
         </span>
       </figcaption>
       {withName.length === 0 ? (
-        <Nothing>No message of the newest window names a city.</Nothing>
+        <NoRows view="sentiment_by_city">No message of the newest window names a city.</NoRows>
       ) : asTable ? (
         <Scroll label="Cities" height={380}>
           <DataTable

@@ -9,9 +9,9 @@ import { Alerts } from "../../ui/alerts";
 import { BarChart } from "../../ui/bars";
 import { Gauge } from "../../ui/gauge";
 import { ViewHead } from "../../ui/head";
-import { sortedRows, useView } from "../../ui/hooks";
+import { sortedRows, useEmpty, useView } from "../../ui/hooks";
 import { PartsMark, SentimentMark, ShareMark } from "../../ui/marks";
-import { Fact, Facts, Nothing, Panel, Scroll } from "../../ui/panel";
+import { Fact, Facts, NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
 import { Cities } from "./cities";
 import { Messages } from "./messages";
@@ -92,6 +92,7 @@ function Now(): JSX.Element {
 
 function Emotions(): JSX.Element {
   const row = useOverall();
+  const empty = useEmpty("sentiment_overall", "No message in the newest window.");
   const counts = useMemo(() => countsOf(row, "emotions"), [row]);
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   return (
@@ -100,7 +101,7 @@ function Emotions(): JSX.Element {
       note={total > 0 ? `${number(total)} messages of this window` : undefined}
       summary={`Messages by emotion: ${EMOTIONS.map((name) => `${name} ${counts[name] ?? 0}`).join(", ")}.`}
       height={240}
-      empty={total > 0 ? null : "No message in the newest window."}
+      empty={total > 0 ? null : empty}
       names={EMOTIONS.map(label)}
       series={[
         {
@@ -122,6 +123,7 @@ function Emotions(): JSX.Element {
 
 function Products(): JSX.Element {
   const view = useView("sentiment_by_product");
+  const empty = useEmpty("sentiment_by_product", "No product in the newest window.");
   const rows = useMemo(() => sortedRows(view, (row) => numberOf(row, "messages")), [view]);
   const name = (row: Row): string => keyOf(row, "product") || "none named";
   return (
@@ -130,7 +132,7 @@ function Products(): JSX.Element {
       note="average sentiment"
       summary={`Average sentiment by product: ${rows.map((row) => `${name(row)} ${signed(numberOf(row, "avg_sentiment"))}`).join(", ")}.`}
       height={250}
-      empty={rows.length > 0 ? null : "No product in the newest window."}
+      empty={rows.length > 0 ? null : empty}
       names={rows.map(name)}
       digits={2}
       series={[
@@ -173,7 +175,7 @@ function Channels(): JSX.Element {
   return (
     <Panel title="Channels" note="this window">
       {rows.length === 0 ? (
-        <Nothing>No channel in the newest window.</Nothing>
+        <NoRows view="sentiment_by_channel">No channel in the newest window.</NoRows>
       ) : (
         <Scroll label="Channels" height={260}>
           <DataTable
@@ -242,7 +244,7 @@ function AtRisk(): JSX.Element {
   return (
     <Panel title="At risk now" note={rows.length > 0 ? `${rows.length}` : undefined}>
       {rows.length === 0 ? (
-        <Nothing>Nobody in the newest window.</Nothing>
+        <NoRows view="customers_at_risk">Nobody in the newest window.</NoRows>
       ) : (
         <Scroll label="At risk now" height={190}>
           <DataTable

@@ -1,17 +1,18 @@
 /** The newest messages: first those that the server keeps, then as they come in. */
 
 import { Component, type JSX } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { request, withQuery } from "../../api/client";
+import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { messageOf, request, RequestFailed, withQuery } from "../../api/client";
 import { keyOf, numberOf, textOf, type Json, type LookupAnswer } from "../../api/types";
 import { label, moment, number } from "../../format";
 import { usePage } from "../../ui/context";
-import { sortedRows, useConnection, useHub, useMessages, useView } from "../../ui/hooks";
+import { sortedRows, useConnection, useHub, useMessages } from "../../ui/hooks";
 import { SentimentMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { Failed, Nothing, Panel, Scroll } from "../../ui/panel";
 
 export const OUTPUT = "processed";
 const LOOKUP = "messages_by_product";
+const PRODUCTS_VIEW = "sentiment_by_product";
 /** Products whose messages are asked for, and how many of each. */
 const PRODUCTS = 6;
 const EACH = 12;
@@ -25,7 +26,7 @@ type Message = Record<string, Json>;
 export function Messages(): JSX.Element {
   const live = useMessages(OUTPUT);
   const skipped = useHub((hub) => hub.store.skipped);
-  const kept = useKept();
+  const { kept, loaded, failed, retry } = useKept();
   const messages = useMemo(
     () =>
       newest(
@@ -36,8 +37,9 @@ export function Messages(): JSX.Element {
   );
   return (
     <Panel title="Newest messages" note={skipped > 0 ? `${number(skipped)} more came than are shown` : undefined}>
+      {failed !== null && <Failed failed={failed} retry={retry} what="Those before cannot be read now:" />}
       {messages.length === 0 ? (
-        <Nothing>Waiting for the first message.</Nothing>
+        failed === null && <Nothing>{loaded ? "Waiting for the first message." : "Loading…"}</Nothing>
       ) : (
         <Scroll label="Newest messages" height={452}>
           <ol class="feed">
@@ -77,57 +79,76 @@ class Said extends Component<{ message: Message }> {
   }
 }
 
-/** Both together, each message once: what came in stays above what was kept. */
+/** Both together, each message once, the newest by its own time first: of the same time what came in last. */
 export function newest(live: readonly Message[], kept: readonly Message[]): Message[] {
   const seen = new Set<string>();
-  const all: Message[] = [];
+  const all: { message: Message; at: number }[] = [];
   for (const message of [...live, ...kept]) {
     const id = textOf(message, "id");
     if (id === "" || seen.has(id)) continue;
     seen.add(id);
-    all.push(message);
+    const at = Date.parse(textOf(message, "event_time"));
+    all.push({ message, at: Number.isNaN(at) ? -Infinity : at });
   }
-  return all.slice(0, SHOWN);
+  return all
+    .sort((a, b) => (a.at === b.at ? 0 : b.at - a.at))
+    .slice(0, SHOWN)
+    .map(({ message }) => message);
+}
+
+interface Kept {
+  kept: readonly Message[];
+  /** Whether there is nothing more to be waited for. */
+  loaded: boolean;
+  failed: RequestFailed | null;
+  retry(): void;
 }
 
 /** Messages that the server keeps, of the products that people speak of now. */
-function useKept(): Message[] {
-  const { catalog } = usePage();
-  const view = useView("sentiment_by_product");
+function useKept(): Kept {
+  const { catalog, hub } = usePage();
   const fetching = useConnection().kind === "fetching";
-  const [kept, setKept] = useState<Message[]>([]);
+  const hasLookup = catalog.lookups.has(LOOKUP);
+  // What came while there was no connection did not come in by itself.
+  const generation = useHub(({ store }) => store.generation);
+  const known = useHub(({ store }) => store.view(PRODUCTS_VIEW).windowStart !== null) && hasLookup;
+  const [state, setState] = useState<Omit<Kept, "retry">>({ kept: [], loaded: false, failed: null });
   const [round, setRound] = useState(0);
-  const known = view.windowStart !== null && catalog.lookups.has(LOOKUP);
+  const retry = useCallback(() => setRound((n) => n + 1), []);
 
   useEffect(() => {
     if (!known) return undefined;
     const ended = new AbortController();
-    const products = sortedRows(view, (row) => numberOf(row, "messages"))
+    // The products of the first window will do: what comes in later comes by itself.
+    const products = sortedRows(hub.store.view(PRODUCTS_VIEW), (row) => numberOf(row, "messages"))
       .map((row) => keyOf(row, "product"))
       .filter((product) => product !== "")
       .slice(0, PRODUCTS);
     const ask = products.map((product) =>
       request<LookupAnswer>(withQuery(`/v1/lookups/${LOOKUP}`, { key: product, limit: EACH }), {
         signal: ended.signal,
-      }).then(
-        (answer) => answer.rows,
-        (): Message[] => [],
-      ),
+      }),
     );
-    void Promise.all(ask).then((rows) => {
+    void Promise.allSettled(ask).then((answers) => {
       if (ended.signal.aborted) return;
-      setKept(rows.flat().sort((a, b) => textOf(b, "event_time").localeCompare(textOf(a, "event_time"))));
+      const rows = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value.rows : []));
+      const failure = answers.find((answer) => answer.status === "rejected")?.reason as unknown;
+      const failed =
+        failure === undefined || failure instanceof RequestFailed
+          ? (failure ?? null)
+          : new RequestFailed("internal", messageOf(failure), 0);
+      // Those of a product that cannot be read now stay.
+      setState((before) => ({ kept: newest(rows, before.kept), loaded: true, failed }));
     });
     return () => ended.abort();
-    // The products of the first window will do: what comes in later comes by itself.
-  }, [known, catalog, round]);
+  }, [known, hub, round, generation]);
 
   useEffect(() => {
     if (!fetching) return undefined;
     const timer = setInterval(() => {
-      if (!document.hidden) setRound((n) => n + 1);
+      if (!document.hidden) retry();
     }, EVERY_MS);
     return () => clearInterval(timer);
   }, [fetching]);
-  return kept;
+  return { ...state, loaded: state.loaded || !hasLookup, retry };
 }

@@ -14,6 +14,7 @@ export function Mood(): JSX.Element {
     view: "sentiment_overall",
     key: KEY,
     columns: COLUMNS,
+    counts: ["messages", "high_churn"],
     spanMs: 2 * 3_600_000,
   });
   const points = history.points(keyText(KEY));

@@ -5,14 +5,14 @@ import { useMemo, useState } from "preact/hooks";
 import { withQuery } from "../../api/client";
 import { keyOf, numberOf, type Json, type LookupAnswer } from "../../api/types";
 import { timeOption } from "../../charts/time";
-import { clock, count, moment, number, signed } from "../../format";
+import { clock, count, moment, number, signed, span } from "../../format";
 import { keyText } from "../../live/store";
 import { Chart } from "../../ui/chart";
 import { usePage } from "../../ui/context";
-import { useFetched, useHistory, useHub, useView } from "../../ui/hooks";
-import { Fact, Facts, Panel } from "../../ui/panel";
+import { useFetched, useHistory, useHub, useView, type Fetched } from "../../ui/hooks";
+import { Fact, Facts, FromBefore, Panel } from "../../ui/panel";
 import { SpanChoice, USUAL_SPAN_MS } from "../../ui/spans";
-import { learnersOf, predictionsOf, type Learner, type Prediction } from "./predictions";
+import { learnersOf, predictionsOf, settlingMs, waitingOf, type Learner, type Prediction } from "./predictions";
 
 export function Movie({ title, view }: { title: string; view: string }): JSX.Element {
   const { catalog } = usePage();
@@ -22,25 +22,26 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
     view,
     key,
     columns: ["trend_score", "mentions_count"],
+    counts: ["mentions_count"],
     spanMs,
   });
   const points = history.points(keyText(key));
-  const windows = useView(view).windows;
+  const { windows, windowEnd } = useView(view);
   const lookup = catalog.lookups.get("predictions");
   // Two records of each window and version: one when it is predicted, one when it is settled.
   const limit = Math.min(lookup?.limit ?? 0, Math.ceil((4 * spanMs) / 60_000) + 8);
   const path = lookup ? withQuery("/v1/lookups/predictions", { key: title, limit }) : null;
-  const { data } = useFetched<LookupAnswer>(path, { everyMs: 15_000, tick: windows });
-  const predictions = useMemo(() => predictionsOf(data?.rows ?? []), [data]);
+  const lookedUp = useFetched<LookupAnswer>(path, { everyMs: 15_000, tick: windows });
+  const predictions = useMemo(() => predictionsOf(lookedUp.data?.rows ?? []), [lookedUp.data]);
   const versions = useMemo(() => [...new Set(predictions.map((each) => each.model))].sort(), [predictions]);
   const from = points[0]?.at ?? -Infinity;
-  const next = predictions.findLast((each) => each.actual === null);
+  const note = waitingNote(predictions, windowEnd === null ? null : Date.parse(windowEnd));
 
   return (
     <>
       <Chart
         title={title}
-        note={next && `${clock(next.at)}–${clock(next.end)}: ${number(next.predicted, 1)} predicted`}
+        note={note}
         summary={`Trend score of ${title} over time: ${points.length} windows, the newest ${number(points.at(-1)?.values.trend_score, 1)}; ${predictions.length} predictions beside them.`}
         height={262}
         actions={<SpanChoice chosen={spanMs} choose={setSpan} />}
@@ -71,31 +72,51 @@ export function Movie({ title, view }: { title: string; view: string }): JSX.Ele
           })
         }
         table={() => {
-          const predicted = new Map(predictions.map((each) => [each.at, each]));
-          const times = [...new Set([...points.map((point) => point.at), ...predicted.keys()])].sort((a, b) => b - a);
+          // Each version has predicted the same windows.
+          const predicted = versions.map(
+            (model) => new Map(predictions.filter((each) => each.model === model).map((each) => [each.at, each])),
+          );
+          const all = [...points, ...predictions].map(({ at }) => at);
+          const times = [...new Set(all)].sort((a, b) => b - a);
+          const name = (what: string, model: string | undefined): string =>
+            versions.length > 1 ? `${what} ${model}` : what;
           const scores = new Map(points.map((point) => [point.at, point.values.trend_score ?? null]));
           return {
             columns: [
               { name: "Window" },
               { name: "Score", numeric: true },
-              { name: "Predicted", numeric: true },
-              { name: "Error", numeric: true },
+              ...versions.flatMap((model) => [
+                { name: name("Predicted", model), numeric: true },
+                { name: name("Error", model), numeric: true },
+              ]),
             ],
             rows: times.map((at) => ({
               id: `${at}`,
               cells: [
                 moment(at),
                 number(scores.get(at), 1),
-                number(predicted.get(at)?.predicted, 1),
-                signed(predicted.get(at)?.error, 1),
+                ...predicted.flatMap((of) => [number(of.get(at)?.predicted, 1), signed(of.get(at)?.error, 1)]),
               ],
             })),
           };
         }}
       />
-      <Models predictions={predictions} view={view} lookup={lookup !== undefined} />
+      <Models predictions={predictions} view={view} lookup={lookup !== undefined} fetched={lookedUp} />
     </>
   );
+}
+
+/** What is predicted of which window, and when that will be settled: it may well be over already. */
+function waitingNote(predictions: readonly Prediction[], now: number | null): string | undefined {
+  const waiting = waitingOf(predictions);
+  const [first] = waiting;
+  if (!first) return undefined;
+  const values = waiting.map(
+    ({ predicted, model }) => number(predicted, 1) + (waiting.length > 1 ? ` by ${model}` : ""),
+  );
+  const after = settlingMs(predictions, now);
+  const settled = after !== null && after > 0 ? `, about ${span(after)} after its end` : "";
+  return `predicted for ${clock(first.at)}–${clock(first.end)}: ${values.join(", ")}; settled when that window closes${settled}`;
 }
 
 /** How good the predictions are: of each version over all movies, and of this movie. */
@@ -103,13 +124,16 @@ function Models({
   predictions,
   view,
   lookup,
+  fetched,
 }: {
   predictions: Prediction[];
   view: string;
   lookup: boolean;
+  fetched: Fetched<LookupAnswer>;
 }): JSX.Element {
   const live = useHub((hub) => hub.state.kind);
-  const { data, failed } = useFetched<Json>(!lookup || live === "down" ? null : "/v1/predictions", { everyMs: 15_000 });
+  const models = useFetched<Json>(!lookup || live === "down" ? null : "/v1/predictions", { everyMs: 15_000 });
+  const { data, failed } = models;
   const learners: Learner[] = useMemo(() => learnersOf(data, view), [data, view]);
   const quality = useView("prediction_quality");
   const hour = useMemo(
@@ -135,6 +159,7 @@ function Models({
         <p class="nothing">This server makes no predictions: its definition has none.</p>
       ) : (
         <>
+          <FromBefore fetched={models} />
           <Facts>
             {versions.map((version) => (
               <Fact key={version} name={`Mean error here, ${version}`} value={number(meanError(settled, version), 2)} />
@@ -164,7 +189,10 @@ function Models({
               ),
           )}
           {learners.length === 0 && failed !== null && failed.status !== 404 && <p class="note">{failed.message}</p>}
-          {settled.length === 0 ? (
+          <FromBefore fetched={fetched} />
+          {fetched.data === null ? (
+            <p class="nothing">{fetched.failed?.message ?? "Loading…"}</p>
+          ) : settled.length === 0 ? (
             <p class="nothing">No prediction for this movie has been settled yet.</p>
           ) : (
             <Recent settled={settled} />

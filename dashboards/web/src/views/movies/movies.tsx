@@ -5,15 +5,15 @@ import { useMemo } from "preact/hooks";
 import { keyOf, numberOf, type Row, type TopAnswer } from "../../api/types";
 import { withQuery } from "../../api/client";
 import { spanMs, timeText } from "../../data/spans";
-import { directionOf } from "../../data/direction";
+import { directionOf, type Direction } from "../../data/direction";
 import { number } from "../../format";
 import { hrefOf } from "../../route";
 import { Alerts } from "../../ui/alerts";
 import { usePage } from "../../ui/context";
 import { ViewHead } from "../../ui/head";
-import { sortedRows, useFetched, useView } from "../../ui/hooks";
+import { sortedRows, useChosen, useFetched, useView } from "../../ui/hooks";
 import { DirectionMark, SentimentMark, ShareMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable, type TableRow } from "../../ui/table";
 import { Movie } from "./movie";
 
@@ -25,17 +25,17 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
   const { catalog } = usePage();
   const view = useView(VIEW);
   const rows = useMemo(() => sortedRows(view, (row) => numberOf(row, "trend_score")).slice(0, SHOWN), [view]);
-  const before = useBefore(view.windowEnd, spanMs(catalog.views.get(VIEW)?.slide ?? "") ?? 60_000);
-  const chosen = item ?? (rows[0] ? keyOf(rows[0], "movie_title") : null);
+  const directions = useDirections(view.windowEnd, spanMs(catalog.views.get(VIEW)?.slide ?? "") ?? 60_000);
+  const chosen = useChosen(item, rows[0] ? keyOf(rows[0], "movie_title") : null);
   const most = numberOf(rows[0], "trend_score") ?? 0;
   const formula = catalog.views.get(VIEW)?.formulas.find((each) => each.name === "trend_score")?.formula;
 
   const table: TableRow[] = rows.map((row) => {
     const title = keyOf(row, "movie_title");
     const score = numberOf(row, "trend_score");
-    const was = before.get(title);
-    const direction = directionOf(score, before.size === 0 ? score : was);
-    const gone = score !== null && was !== null && was !== undefined ? score - was : 0;
+    // A movie that the last full window does not have has come since.
+    const come: Gone = { direction: "new", by: 0 };
+    const gone = directions && (directions.has(title) ? directions.get(title) : come);
     return {
       id: title,
       chosen: title === chosen,
@@ -48,7 +48,7 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
           show: <ShareMark share={most > 0 && score !== null ? score / most : 0} text={number(score, 1)} />,
           by: score,
         },
-        { show: <DirectionMark direction={direction} />, by: gone },
+        { show: gone && <DirectionMark direction={gone.direction} />, by: gone?.by ?? null },
         { show: number(numberOf(row, "mentions_count")), by: numberOf(row, "mentions_count") },
         { show: <SentimentMark value={numberOf(row, "avg_sentiment")} />, by: numberOf(row, "avg_sentiment") },
         { show: number(numberOf(row, "popularity"), 1), by: numberOf(row, "popularity") },
@@ -60,9 +60,9 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
     <>
       <ViewHead title="Movies" view={VIEW} />
       <div class="grid wide-left">
-        <Panel title="Trending now" note={rows.length > 0 ? "against the window before" : undefined}>
+        <Panel title="Trending now" note={rows.length > 0 ? "direction: of the last full window" : undefined}>
           {rows.length === 0 ? (
-            <Nothing>No movie has a window yet.</Nothing>
+            <NoRows view={VIEW}>No movie has a window yet.</NoRows>
           ) : (
             <Scroll label="Trending now" height={548}>
               <DataTable
@@ -102,13 +102,33 @@ export function Movies({ item }: { item: string | null }): JSX.Element {
   );
 }
 
-/** The scores of the window that began one slide before the newest: what alerts compare with, too. */
-function useBefore(windowEnd: string | null, slide: number): Map<string, number | null> {
+/** Where the score of a movie has gone, and by how much. */
+interface Gone {
+  direction: Direction;
+  by: number;
+}
+
+/**
+ * From the last full window but one to the last full one: the window that is shown is still being filled, and would be
+ * below any other. Null as long as they are not known; those of the window before stay until there are newer ones.
+ */
+function useDirections(windowEnd: string | null, slide: number): Map<string, Gone | null> | null {
   const at = windowEnd === null ? null : timeText(Date.parse(windowEnd) - slide);
-  const path = at === null ? null : withQuery(`/v1/views/${VIEW}/top`, { by: "trend_score", at, limit: 500 });
-  const { data } = useFetched<TopAnswer>(path);
+  const path =
+    at === null ? null : withQuery(`/v1/views/${VIEW}/top`, { by: "trend_score", at, limit: 500, previous: "true" });
+  const { data } = useFetched<TopAnswer>(path, { keep: true });
   return useMemo(
-    () => new Map((data?.rows ?? []).map((row: Row) => [keyOf(row, "movie_title"), numberOf(row, "trend_score")])),
+    () =>
+      data &&
+      new Map(
+        data.rows.map((row: Row): [string, Gone | null] => {
+          const [now, before] = [numberOf(row, "trend_score"), numberOf(row, "previous")];
+          const by = now !== null && before !== null ? now - before : 0;
+          // Without one a part of the window before cannot be read.
+          const gone = row.direction === null ? null : { direction: directionOf(now, before), by };
+          return [keyOf(row, "movie_title"), gone];
+        }),
+      ),
     [data],
   );
 }

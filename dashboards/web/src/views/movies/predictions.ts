@@ -35,6 +35,20 @@ export function predictionsOf(rows: readonly Record<string, Json>[]): Prediction
   return [...found.values()].sort((a, b) => a.at - b.at || a.model.localeCompare(b.model));
 }
 
+/** What waits to be settled: the predictions of the newest window that has none that are. */
+export function waitingOf(predictions: readonly Prediction[]): Prediction[] {
+  const newest = predictions.at(-1);
+  if (!newest) return [];
+  const of = predictions.filter(({ at }) => at === newest.at);
+  return of.every(({ actual }) => actual === null) ? of : [];
+}
+
+/** How long after its end a window is settled, in the time of the data; null as long as none is. */
+export function settlingMs(predictions: readonly Prediction[], now: number | null): number | null {
+  const last = predictions.findLast(({ actual }) => actual !== null);
+  return last === undefined || now === null || Number.isNaN(last.end) ? null : Math.max(0, now - last.end);
+}
+
 export interface Model {
   version: string;
   mae: number | null;

@@ -5,10 +5,11 @@ import type { Readiness, Status } from "../../api/types";
 import { count, moment, number, span } from "../../format";
 import { paints } from "../../live/paint";
 import { usePage } from "../../ui/context";
-import { useFetched, useHub } from "../../ui/hooks";
-import { Fact, Facts, Failed, Nothing, Panel, Scroll } from "../../ui/panel";
+import { useFetched, useHub, useNow } from "../../ui/hooks";
+import { Fact, Facts, Failed, FromBefore, Nothing, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
 import { AgreementPanel } from "./agreement";
+import { FreshnessPanel, useAges } from "./freshness";
 import { Runs } from "./runs";
 import { Sources } from "./sources";
 import { Waterline } from "./waterline";
@@ -17,10 +18,9 @@ export function Platform(): JSX.Element {
   const status = useFetched<Status>("/v1/status", { everyMs: 2_000 });
   const { data, failed } = status;
   const { catalog } = usePage();
-  const freshest = useHub(({ store }) => {
-    const known = [...catalog.views.keys()].map((name) => store.view(name).freshnessMs).filter((ms) => ms !== null);
-    return known.length === 0 ? null : Math.min(...known);
-  });
+  const now = useNow();
+  const ages = useAges();
+  const oldest = ages.find((each) => each.ms !== null);
   const sum = (field: "lag" | "records" | "late" | "duplicates" | "rejected"): number | null =>
     data?.shards?.reduce((total, shard) => total + (shard[field] ?? 0), 0) ?? null;
   return (
@@ -38,8 +38,14 @@ export function Platform(): JSX.Element {
         </p>
       </header>
       {data === null && failed !== null && <Failed failed={failed} retry={status.retry} />}
+      <FromBefore fetched={status} />
       <Facts>
-        <Fact name="Freshness" value={span(freshest)} note="since the newest record" tone="speed" />
+        <Fact
+          name="Freshness"
+          value={span(oldest?.ms)}
+          note={oldest ? `since the newest record of ${oldest.view}, the oldest` : "since the newest record"}
+          tone={oldest?.isStale === true ? "warning" : "speed"}
+        />
         <Fact name="Records taken in" value={count(sum("records"))} tone="speed" />
         <Fact name="Lag" value={count(sum("lag"))} note="records that wait" />
         <Fact name="Late" value={count(sum("late"))} note="left to batch" />
@@ -58,8 +64,13 @@ export function Platform(): JSX.Element {
         <AgreementPanel last={data?.process.agreement ?? null} />
       </div>
       <div class="grid wide-left">
-        <Sources shards={data?.shards ?? null} known={data !== null} />
+        <Sources
+          shards={data?.shards ?? null}
+          known={data !== null}
+          now={data === null ? null : Date.parse(data.now) + Math.max(0, now - status.at)}
+        />
         <div class="stack">
+          <FreshnessPanel ages={ages} />
           <PaintPanel />
           <ReadinessPanel />
         </div>
@@ -75,7 +86,7 @@ function PaintPanel(): JSX.Element {
   return (
     <Panel title="This page" note="from a message's arrival until it is painted">
       {painted === 0 ? (
-        <Nothing>Nothing has come in over the socket yet.</Nothing>
+        <Nothing>No update has come in over the socket yet.</Nothing>
       ) : (
         <Facts>
           <Fact name="Median" value={`${number(summary.medianMs, 1)} ms`} />
@@ -93,9 +104,11 @@ function PaintPanel(): JSX.Element {
 }
 
 function ReadinessPanel(): JSX.Element {
-  const { data, failed, retry } = useFetched<Readiness>("/readyz", { everyMs: 5_000 });
+  const readiness = useFetched<Readiness>("/readyz", { everyMs: 5_000 });
+  const { data, failed, retry } = readiness;
   return (
     <Panel title="Readiness" note={data ? (data.ready ? "ready" : "not ready") : undefined}>
+      <FromBefore fetched={readiness} />
       {data === null ? (
         failed ? (
           <Failed failed={failed} retry={retry} />

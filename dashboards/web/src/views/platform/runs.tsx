@@ -6,7 +6,7 @@ import { messageOf, request } from "../../api/client";
 import type { Json, Run } from "../../api/types";
 import { moment, number, span } from "../../format";
 import { useFetched } from "../../ui/hooks";
-import { Failed, Nothing, Panel, Scroll } from "../../ui/panel";
+import { Failed, FromBefore, Nothing, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
 
 /** A field of a run's report as a number. */
@@ -25,7 +25,8 @@ function outcome(run: Run): string {
 
 export function Runs(): JSX.Element {
   const [started, setStarted] = useState(0);
-  const { data, failed, retry } = useFetched<{ runs: Run[] }>("/v1/batch/runs", { everyMs: 2_000, tick: started });
+  const fetched = useFetched<{ runs: Run[] }>("/v1/batch/runs", { everyMs: 2_000, tick: started });
+  const { data, failed, retry } = fetched;
   const [said, setSaid] = useState("");
   const [asking, setAsking] = useState(false);
   const runs = data?.runs ?? [];
@@ -60,6 +61,7 @@ export function Runs(): JSX.Element {
       <p class="said" role="status">
         {said}
       </p>
+      {!none && <FromBefore fetched={fetched} />}
       {none ? (
         <Nothing>This process runs no batch layer: open the page of the one that does.</Nothing>
       ) : data === null ? (

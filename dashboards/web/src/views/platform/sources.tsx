@@ -2,11 +2,20 @@
 
 import type { JSX } from "preact";
 import type { ShardStatus } from "../../api/types";
-import { moment, number } from "../../format";
+import { moment, number, span } from "../../format";
 import { Nothing, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
 
-export function Sources({ shards, known }: { shards: ShardStatus[] | null; known: boolean }): JSX.Element {
+interface SourcesProps {
+  shards: ShardStatus[] | null;
+  known: boolean;
+  /** The time of the server, in milliseconds. */
+  now: number | null;
+}
+
+export function Sources({ shards, known, now }: SourcesProps): JSX.Element {
+  const ageOf = ({ last_appended: last }: ShardStatus): number | null =>
+    last === null || now === null ? null : Math.max(0, now - Date.parse(last));
   const rejected = shards?.reduce((sum, shard) => sum + shard.rejected, 0) ?? 0;
   return (
     <Panel title="Sources" note={shards && shards.length > 0 ? `${shards.length} partitions` : undefined}>
@@ -23,6 +32,7 @@ export function Sources({ shards, known }: { shards: ShardStatus[] | null; known
               columns={[
                 { name: "Source" },
                 { name: "Newest event", numeric: true },
+                { name: "Came in", numeric: true },
                 { name: "Records", numeric: true },
                 { name: "Lag", numeric: true },
                 { name: "Late", numeric: true },
@@ -34,6 +44,7 @@ export function Sources({ shards, known }: { shards: ShardStatus[] | null; known
                 cells: [
                   `${shard.source}/${shard.partition}`,
                   { show: moment(shard.highest_event_time), by: shard.highest_event_time },
+                  { show: ageOf(shard) === null ? "–" : `${span(ageOf(shard))} ago`, by: ageOf(shard) },
                   { show: number(shard.records), by: shard.records },
                   { show: number(shard.lag), by: shard.lag },
                   { show: number(shard.late), by: shard.late },

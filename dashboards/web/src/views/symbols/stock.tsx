@@ -10,11 +10,18 @@ import { useHistory } from "../../ui/hooks";
 import { SpanChoice, USUAL_SPAN_MS } from "../../ui/spans";
 
 const COLUMNS = ["sentiment", "close", "mentions", "volume"] as const;
+const COUNTS = ["mentions", "volume"] as const;
 
 export function Stock({ symbol, view }: { symbol: string; view: string }): JSX.Element {
   const [spanMs, setSpan] = useState(USUAL_SPAN_MS);
   const key = useMemo(() => ({ symbol }), [symbol]);
-  const { history, version, tideline, loaded, failed } = useHistory({ view, key, columns: COLUMNS, spanMs });
+  const { history, version, tideline, loaded, failed } = useHistory({
+    view,
+    key,
+    columns: COLUMNS,
+    counts: COUNTS,
+    spanMs,
+  });
   const points = history.points(keyText(key));
   const of = (column: (typeof COLUMNS)[number]) =>
     points.map((point) => [point.at, point.values[column] ?? null] as const);

@@ -7,9 +7,9 @@ import { change, count, number, signed } from "../../format";
 import { hrefOf } from "../../route";
 import { Alerts } from "../../ui/alerts";
 import { ViewHead } from "../../ui/head";
-import { sortedRows, useView } from "../../ui/hooks";
+import { sortedRows, useChosen, useView } from "../../ui/hooks";
 import { SentimentMark, ShareMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable, type TableRow } from "../../ui/table";
 import { Stock } from "./stock";
 import { Tweets } from "./tweets";
@@ -19,7 +19,7 @@ const VIEW = "symbol_sentiment";
 export function Symbols({ item }: { item: string | null }): JSX.Element {
   const view = useView(VIEW);
   const rows = useMemo(() => sortedRows(view, (row) => numberOf(row, "mentions")), [view]);
-  const chosen = item ?? (rows[0] ? keyOf(rows[0], "symbol") : null);
+  const chosen = useChosen(item, rows[0] ? keyOf(rows[0], "symbol") : null);
   const most = numberOf(rows[0], "mentions") ?? 0;
 
   const table: TableRow[] = rows.map((row) => {
@@ -49,7 +49,7 @@ export function Symbols({ item }: { item: string | null }): JSX.Element {
         <div class="stack">
           <Panel title="Most mentioned" note={rows.length > 0 ? `${rows.length} symbols in this window` : undefined}>
             {rows.length === 0 ? (
-              <Nothing>No symbol has a window yet.</Nothing>
+              <NoRows view={VIEW}>No symbol has a window yet.</NoRows>
             ) : (
               <Scroll label="Most mentioned" height={430}>
                 <DataTable

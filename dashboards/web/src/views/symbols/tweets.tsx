@@ -8,7 +8,7 @@ import { keyText } from "../../live/store";
 import { usePage } from "../../ui/context";
 import { useFetched, useHub } from "../../ui/hooks";
 import { SentimentMark } from "../../ui/marks";
-import { Failed, Nothing, Panel, Scroll } from "../../ui/panel";
+import { Failed, FromBefore, Nothing, Panel, Scroll } from "../../ui/panel";
 
 const SHOWN = 40;
 
@@ -17,9 +17,11 @@ export function Tweets({ symbol, view }: { symbol: string; view: string }): JSX.
   // Asked for again when the symbol's window has changed.
   const row = useHub((hub) => hub.store.view(view).rows.get(keyText({ symbol })));
   const path = catalog.lookups.has("tweets") ? withQuery("/v1/lookups/tweets", { key: symbol, limit: SHOWN }) : null;
-  const { data, failed, retry } = useFetched<LookupAnswer>(path, { tick: row });
+  const tweets = useFetched<LookupAnswer>(path, { tick: row });
+  const { data, failed, retry } = tweets;
   return (
     <Panel title={`Latest tweets of $${symbol}`}>
+      <FromBefore fetched={tweets} />
       {data === null ? (
         failed ? (
           <Failed failed={failed} retry={retry} />

@@ -1,17 +1,22 @@
 /** What the batch layer has computed over all of history. */
 
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { numberOf, textOf } from "../../api/types";
 import { timeOption } from "../../charts/time";
 import { moment, number } from "../../format";
 import { BarChart } from "../../ui/bars";
 import { Chart } from "../../ui/chart";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { FromBefore, Nothing, Panel, Scroll } from "../../ui/panel";
 import { DataTable } from "../../ui/table";
-import { reportState, useReport } from "./reports";
+import { reportNote, reportState, useReport, useReportEnd } from "./reports";
 
 const MOVIES = 12;
+/** Hours of the chart at most: 83 days. */
+export const HOURS = 2_000;
+/** Movies at most of which the most rated are looked for, and how often: they are many. */
+const RATED = 10_000;
+const RATED_EVERY_MS = 60_000;
 const USERS_PER_PAGE = 50;
 const STARS = ["rating_1", "rating_2", "rating_3", "rating_4", "rating_5"] as const;
 const STAR_COLOURS = ["negative", "series-6", "neutral", "series-1", "positive"].map((name) => `var(--${name})`);
@@ -33,14 +38,17 @@ export function Batch(): JSX.Element {
 
 /** Events and people by the hour. */
 export function Hours({ height = 270 }: { height?: number }): JSX.Element {
-  const report = useReport("batch_hourly_stats", 2_000);
-  const rows = report.data?.rows ?? [];
+  const report = useReportEnd("batch_hourly_stats", HOURS);
+  const rows = (report.data?.rows ?? []).slice(-HOURS);
   const points = (column: string) =>
     rows.map((row) => [Date.parse(textOf(row, "hour")), numberOf(row, column)] as const);
   return (
     <Chart
       title="Events and active users by the hour"
-      note={report.data ? `version ${report.data.provenance.manifest.version}` : undefined}
+      note={reportNote(
+        report,
+        `version ${report.data?.provenance.manifest.version ?? ""}${report.isCut ? `, the newest ${number(rows.length)} hours` : ""}`,
+      )}
       summary={`Events and active users in ${rows.length} hours.`}
       height={height}
       inputs={[report.data]}
@@ -84,7 +92,7 @@ export function Popular({ height = 270, shown = MOVIES }: { height?: number; sho
   return (
     <BarChart
       title="Most viewed"
-      note="all of history"
+      note={reportNote(report, "all of history")}
       summary={`The ${rows.length} movies with most views; the first is ${textOf(rows[0], "movie_id")}.`}
       height={height}
       empty={reportState(report)}
@@ -115,15 +123,19 @@ export function Popular({ height = 270, shown = MOVIES }: { height?: number; sho
 }
 
 function RatingStats(): JSX.Element {
-  const report = useReport("batch_ratings_stats", 1_000);
-  const all = [...(report.data?.rows ?? [])].sort(
-    (a, b) => (numberOf(b, "ratings") ?? 0) - (numberOf(a, "ratings") ?? 0),
+  const report = useReport("batch_ratings_stats", RATED, 0, RATED_EVERY_MS);
+  const all = useMemo(
+    () => [...(report.data?.rows ?? [])].sort((a, b) => (numberOf(b, "ratings") ?? 0) - (numberOf(a, "ratings") ?? 0)),
+    [report.data],
   );
   const rows = all.slice(0, MOVIES);
   return (
     <BarChart
       title="Ratings, one star to five"
-      note={`the ${rows.length} most rated`}
+      note={reportNote(
+        report,
+        `the ${rows.length} most rated${report.data?.cursor ? ` of the first ${number(all.length)} movies` : ""}`,
+      )}
       summary={`How many ratings of each number of stars ${rows.length} movies have.`}
       height={340}
       empty={reportState(report)}
@@ -180,6 +192,7 @@ function Users(): JSX.Element {
         <Nothing>{state}</Nothing>
       ) : (
         <Scroll label="Users" height={340}>
+          <FromBefore fetched={report} />
           <DataTable
             caption="What each user has watched"
             sortable

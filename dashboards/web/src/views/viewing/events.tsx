@@ -16,14 +16,20 @@ export function Events({ height = 250 }: { height?: number }): JSX.Element {
   const { history, version, tideline, loaded, failed } = useHistory({
     view: "stream_event_distribution",
     columns: ["events"],
+    counts: ["events"],
     spanMs: SPAN_MS,
     limit: 120,
   });
   const series = EVENT_TYPES.map((type) => ({ type, points: history.points(keyText({ event_type: type })) }));
   const times = timesOf(series.map((each) => each.points));
-  const counts = new Map(
+  const counts = new Map<string, Map<number, number | null>>(
     series.map(({ type, points }) => [type, new Map(points.map((point) => [point.at, point.values.events ?? null]))]),
   );
+  /** A kind that a window has no row of did not happen; null is a window that is not known. */
+  const at = (type: string, time: number): number | null => {
+    const known = counts.get(type);
+    return known?.has(time) === true ? (known.get(time) ?? null) : 0;
+  };
   return (
     <Chart
       title="Events per window of 10 s"
@@ -36,12 +42,12 @@ export function Events({ height = 250 }: { height?: number }): JSX.Element {
         timeOption(palette, {
           tideline,
           axes: [{ name: "" }],
-          series: series.map(({ type }, at) => ({
+          series: series.map(({ type }, place) => ({
             name: label(type),
             kind: "area" as const,
             stack: "events",
-            colour: palette.series[at] ?? palette.quiet,
-            points: times.map((time) => [time, counts.get(type)?.get(time) ?? 0] as const),
+            colour: palette.series[place] ?? palette.quiet,
+            points: times.map((time) => [time, at(type, time)] as const),
           })),
         })
       }
@@ -49,7 +55,7 @@ export function Events({ height = 250 }: { height?: number }): JSX.Element {
         columns: [{ name: "Window" }, ...EVENT_TYPES.map((type) => ({ name: label(type), numeric: true }))],
         rows: [...times].reverse().map((time) => ({
           id: `${time}`,
-          cells: [clock(time, true), ...EVENT_TYPES.map((type) => number(counts.get(type)?.get(time) ?? 0))],
+          cells: [clock(time, true), ...EVENT_TYPES.map((type) => number(at(type, time)))],
         })),
       })}
     />

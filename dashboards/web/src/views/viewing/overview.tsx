@@ -6,17 +6,21 @@ import { keyOf, numberOf, textOf } from "../../api/types";
 import { count, moment, number } from "../../format";
 import { sortedRows, useView } from "../../ui/hooks";
 import { Fact, Facts } from "../../ui/panel";
-import { Hours, Popular } from "./batch";
+import { Hours, HOURS, Popular } from "./batch";
 import { Events } from "./events";
 import { Ranking } from "./realtime";
-import { useReport } from "./reports";
+import { reportState, useReportEnd } from "./reports";
 
 export function Overview(): JSX.Element {
   const events = useView("stream_event_distribution");
   const movies = useView("stream_movie_views");
   const ratings = useView("stream_ratings");
   const now = useMemo(
-    () => [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0),
+    // Before the first window it is not known, and not 0.
+    () =>
+      events.version === 0
+        ? null
+        : [...events.rows.values()].reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0),
     [events],
   );
   const first = useMemo(() => sortedRows(movies, (row) => numberOf(row, "views"))[0], [movies]);
@@ -29,7 +33,8 @@ export function Overview(): JSX.Element {
     );
     return { sum, average: sum > 0 ? stars / sum : null };
   }, [ratings]);
-  const hours = useReport("batch_hourly_stats", 2_000).data;
+  const report = useReportEnd("batch_hourly_stats", HOURS);
+  const hours = report.data;
   const total = hours?.rows.reduce((sum, row) => sum + (numberOf(row, "events") ?? 0), 0) ?? null;
   const last = hours?.rows.at(-1);
   return (
@@ -45,13 +50,17 @@ export function Overview(): JSX.Element {
         <Fact
           name="Average rating now"
           value={number(rated.average, 2)}
-          note={`${number(rated.sum)} ratings`}
+          note={`${number(ratings.version === 0 ? null : rated.sum)} ratings`}
           tone="speed"
         />
         <Fact
           name="Events in batch"
           value={count(total)}
-          note={hours ? `version ${hours.provenance.manifest.version}` : "not published yet"}
+          note={
+            hours
+              ? `version ${hours.provenance.manifest.version}${report.isCut ? `, in the newest ${number(hours.rows.length)} hours` : ""}`
+              : (reportState(report) ?? "")
+          }
           tone="batch"
         />
         <Fact

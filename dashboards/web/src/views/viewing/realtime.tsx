@@ -6,9 +6,9 @@ import { keyOf, numberOf } from "../../api/types";
 import { SERIES_COLOURS } from "../../charts/palette";
 import { label, number } from "../../format";
 import { BarChart } from "../../ui/bars";
-import { sortedRows, useView } from "../../ui/hooks";
+import { sortedRows, useEmpty, useView } from "../../ui/hooks";
 import { ShareMark } from "../../ui/marks";
-import { Nothing, Panel, Scroll } from "../../ui/panel";
+import { NoRows, Panel, Scroll } from "../../ui/panel";
 import { DataTable, type Column } from "../../ui/table";
 import { Events, EVENT_TYPES } from "./events";
 
@@ -30,6 +30,7 @@ export function RealTime(): JSX.Element {
 
 export function Distribution({ height = 250 }: { height?: number }): JSX.Element {
   const view = useView("stream_event_distribution");
+  const empty = useEmpty("stream_event_distribution", "No events in the newest window.");
   const counts = useMemo(
     () => new Map([...view.rows.values()].map((row) => [keyOf(row, "event_type"), numberOf(row, "events") ?? 0])),
     [view],
@@ -45,7 +46,7 @@ export function Distribution({ height = 250 }: { height?: number }): JSX.Element
       note={total > 0 ? `${number(total)} events in this window` : undefined}
       summary={`Events of the newest window: ${types.map((type) => `${type} ${counts.get(type) ?? 0}`).join(", ")}.`}
       height={height}
-      empty={total > 0 ? null : "No events in the newest window."}
+      empty={total > 0 ? null : empty}
       names={types.map(label)}
       series={[{ name: "events", values: types.map((type) => counts.get(type) ?? 0), colours: SERIES_COLOURS }]}
       table={() => ({
@@ -74,7 +75,7 @@ export function Ranking({ title, view: name, name: keyName, head, column, height
   return (
     <Panel title={title} note="this window">
       {rows.length === 0 ? (
-        <Nothing>Nothing in the newest window.</Nothing>
+        <NoRows view={name}>Nothing in the newest window.</NoRows>
       ) : (
         <Scroll label={title} height={height}>
           <DataTable
@@ -105,7 +106,7 @@ function Ratings(): JSX.Element {
   return (
     <Panel title="Ratings per movie" note="this window">
       {rows.length === 0 ? (
-        <Nothing>Nobody has rated in the newest window.</Nothing>
+        <NoRows view="stream_ratings">Nobody has rated in the newest window.</NoRows>
       ) : (
         <Scroll label="Ratings per movie" height={300}>
           <DataTable
