@@ -229,3 +229,18 @@ fn every_variable_of_the_definitions_is_documented_and_passed_on() {
         "docker-compose.yml: variables that reach no container"
     );
 }
+
+#[test]
+fn every_place_that_asks_for_a_node_asks_for_the_same() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("readable");
+    let package = read("dashboards/web/package.json");
+    let engine = Regex::new(r#""node": ">=([0-9.]+)""#).expect("a pattern");
+    let needed = &engine.captures(&package).expect("a version")[1];
+    let asked = Regex::new(r"Node\.js ([0-9][0-9.]*) or newer").expect("a pattern");
+    for path in ["README.md", "docs/page.md", "infra/web.sh", "serving/src/api/page.rs"] {
+        let text = read(path);
+        let found: Vec<&str> =
+            asked.captures_iter(&text).filter_map(|found| found.get(1)).map(|found| found.as_str()).collect();
+        assert!(!found.is_empty() && found.iter().all(|version| *version == needed), "{path}: {found:?}, not {needed}");
+    }
+}
