@@ -36,19 +36,30 @@ for _ in $(seq 300); do
 done
 
 ago() { date -u -d "@$(($(date +%s) - $1 * 60))" +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u -r "$(($(date +%s) - $1 * 60))" +%Y-%m-%dT%H:%M:%SZ; }
-# past SYSTEM COUNT STEP MINUTES SEED [OPTION...]: COUNT records, STEP apart, that begin so many minutes ago.
+start=$(ago 42)
+# stream_of SYSTEM: sets `stream`, the arguments of its one stream. Each call of the program sends another part of it, so that
+# what walks goes on from where it was.
+stream_of() {
+  stream=(generate "$1" --start "$start" --seed 7 --into "$url")
+  case $1 in
+    stock-sentiment) stream+=(--step 150ms --duplicates 0.01 --broken 0.005) ;;
+    movie-viewing) stream+=(--step 200ms --duplicates 0.01 --broken 0.005) ;;
+    trendscope) stream+=(--step 400ms --broken 0.002) ;;
+    customer-sentiment) stream+=(--step 120ms --duplicates 0.01 --broken 0.005) ;;
+  esac
+}
+# past SYSTEM COUNT SKIP: that many records at once, after those that have been sent.
 past() {
-  local system=$1 count=$2 step=$3 start
-  start=$(ago "$4")
-  printf '  %-20s' "$system"
-  "$binary" generate "$system" --count "$count" --step "$step" --start "$start" --seed "$5" "${@:6}" --into "$url"
+  printf '  %-20s' "$1"
+  stream_of "$1"
+  "$binary" "${stream[@]}" --count "$2" --skip "$3"
 }
 
 echo "== 40 minutes of four streams, as they might have been"
-past stock-sentiment 16000 150ms 42 7 --duplicates 0.01 --broken 0.005
-past movie-viewing 12000 200ms 42 7 --duplicates 0.01 --broken 0.005
-past trendscope 6000 400ms 42 7 --broken 0.002
-past customer-sentiment 20000 120ms 42 7 --duplicates 0.01 --broken 0.005
+past stock-sentiment 16000 0
+past movie-viewing 12000 0
+past trendscope 6000 0
+past customer-sentiment 20000 0
 
 echo "== the batch layer: Bronze to Silver to Gold, published as one version"
 run=$(curl -fsS -X POST "$url/v1/batch/runs" | sed -E 's/.*"id": ?"([^"]+)".*/\1/')
@@ -62,10 +73,10 @@ echo "run $run: $state"
 [ "$state" = succeeded ] || exit 1
 
 echo "== two more minutes, which only the speed layer has"
-past stock-sentiment 1200 100ms 2 8
-past movie-viewing 1200 100ms 2 8
-past trendscope 600 200ms 2 8
-past customer-sentiment 2400 50ms 2 8
+past stock-sentiment 800 16000
+past movie-viewing 600 12000
+past trendscope 300 6000
+past customer-sentiment 1000 20000
 sleep 1
 
 cat <<END
@@ -92,9 +103,11 @@ echo "Movies that trend now, and their direction:"
 if [ -n "$keep" ]; then
   echo
   echo "Live streams run into $url until Ctrl-C."
-  for stream in "stock-sentiment 20/s" "movie-viewing 20/s" "trendscope 10/s" "customer-sentiment 40/s"; do
-    read -r system rate <<<"$stream"
-    "$binary" generate "$system" --rate "$rate" --seed 9 --into "$url" >"$data/$system.log" 2>&1 &
+  # At the rate at which their steps go by.
+  for next in "stock-sentiment 400/m 16800" "movie-viewing 300/m 12600" "trendscope 150/m 6300" "customer-sentiment 500/m 21000"; do
+    read -r system rate skip <<<"$next"
+    stream_of "$system"
+    "$binary" "${stream[@]}" --rate "$rate" --skip "$skip" >"$data/$system.log" 2>&1 &
     pids+=("$!")
   done
   wait "$server"

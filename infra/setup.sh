@@ -2,7 +2,8 @@
 # Installs what building and testing need and this machine lacks. Quick when nothing is missing.
 #
 # Java (17) with mvn, and Go (1.24 or newer) are not installed: they only run Kafka, Cassandra and MinIO for the
-# integration tests, which are skipped by name without them. See infra/services/README.md.
+# integration tests, which are skipped by name without them. See infra/services/README.md. Nor is Node.js, with which the page
+# is built where there is one; the browser that its tests drive is installed by tests/web/run.sh.
 set -euo pipefail
 
 missing=()
@@ -18,10 +19,6 @@ pkg-config --exists zlib 2>/dev/null || missing+=(zlib1g-dev)
 command -v python3 >/dev/null || missing+=(python3)
 # Without ensurepip `python3 -m venv` fails, and with it every test that brings its own packages.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv python3-pip)
-# The page is built with Node.js where there is one; its tests drive a real browser.
-if command -v node >/dev/null && [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
-  missing+=(chromium)
-fi
 if ((${#missing[@]})); then
   echo "installing: ${missing[*]}"
   as_root=(); [ "$(id -u)" = 0 ] || as_root=(sudo)

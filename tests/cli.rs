@@ -4,6 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use tideline_common::ports::Clock;
+use tideline_common::time::Timestamp;
+use tideline_stores::clock::SystemClock;
+
 fn tideline(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tideline"))
         .args(arguments)
@@ -110,6 +114,43 @@ fn one_seed_generates_one_stream() {
     assert_eq!(first, out(&tideline(root(), &arguments)));
     let said = error(&tideline(root(), &["generate", "weather"]));
     assert!(said.contains("stock-sentiment"), "{said}");
+}
+
+#[test]
+fn a_stream_can_be_continued() {
+    let same = ["generate", "customer-sentiment", "--start", "2024-01-01T00:00:00Z", "--duplicates", "0.1"];
+    let part = |more: &[&str]| out(&tideline(root(), &[same.as_slice(), more].concat()));
+    assert_eq!(part(&["--count", "300"]), part(&["--count", "200"]) + &part(&["--count", "100", "--skip", "200"]));
+    let said = error(&tideline(root(), &["generate", "customer-sentiment", "--skip", "200"]));
+    assert!(said.contains("--start"), "{said}");
+}
+
+#[test]
+fn records_that_are_sent_at_once_do_not_reach_into_the_future() {
+    let of = |record: &str, field: &str| {
+        let record: serde_json::Value = serde_json::from_str(record).expect("JSON");
+        Timestamp::parse(record[field].as_str().expect("a time")).expect("a time")
+    };
+    let minutes = |count: &str, system: &str, topic: &str, field: &str| {
+        let arguments = ["generate", system, "--count", count, "--topic", topic];
+        let said = out(&tideline(root(), &arguments));
+        let (first, last) = (said.lines().next().expect("a record"), said.lines().last().expect("a record"));
+        let now = SystemClock.now();
+        [first, last].map(|record| now.since(of(record, field)).micros() as f64 / 60e6)
+    };
+    // 6,000 records of 100 ms on average, and 2,000 of which only every fifth of the stream is one.
+    let [first, last] = minutes("6000", "movie-viewing", "movie-viewing-events", "timestamp");
+    assert!((9.0..11.5).contains(&first) && (-0.5..1.5).contains(&last), "{first} {last}");
+    let [first, last] = minutes("2000", "stock-sentiment", "stock-prices", "trade_timestamp");
+    assert!((14.0..20.0).contains(&first) && (-0.5..1.5).contains(&last), "{first} {last}");
+    // The whole of a stream: about as long as so many steps.
+    let said = out(&tideline(root(), &["generate", "movie-viewing", "--count", "6000"]));
+    let ago = SystemClock.now().since(of(said.lines().next().expect("a record"), "timestamp")).micros() as f64 / 60e6;
+    assert!((9.0..11.5).contains(&ago), "{ago}");
+    // With a rate they come as time goes by.
+    let said = out(&tideline(root(), &["generate", "movie-viewing", "--count", "5", "--rate", "1000/s"]));
+    let ago = SystemClock.now().since(of(said.lines().next().expect("a record"), "timestamp")).micros() as f64 / 60e6;
+    assert!((-0.1..1.0).contains(&ago), "{ago}");
 }
 
 #[test]

@@ -179,3 +179,68 @@ fn every_key_of_connectors_is_documented_and_every_documented_key_is_known() {
     assert!(known.len() > 20, "{error}");
     assert_eq!(known, in_docs);
 }
+
+#[test]
+fn every_variable_of_the_definitions_is_documented_and_passed_on() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("readable");
+    let pattern = Regex::new(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}").expect("a pattern");
+    // With their defaults: the same variable has the same one wherever it is read.
+    let mut variables = BTreeSet::new();
+    for file in files("schema/pipelines", "toml") {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        for found in pattern.captures_iter(&text) {
+            let default =
+                found.get(2).unwrap_or_else(|| panic!("{}: {} has no default", file.display(), &found[1])).as_str();
+            variables.insert((found[1].to_owned(), default.to_owned()));
+        }
+    }
+    let names: BTreeSet<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    assert_eq!(names.len(), variables.len(), "two defaults of one variable: {variables:?}");
+
+    let page = read("docs/configuration.md");
+    let (_, section) = page.split_once("\n## Variables of the definitions\n").expect("a section");
+    let quoted = Regex::new("`([^`]+)`").expect("a pattern");
+    let all = |cell: &str| quoted.captures_iter(cell).map(|found| found[1].to_owned()).collect::<Vec<_>>();
+    let mut documented = BTreeSet::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let defaults = all(cells[1]);
+        for (at, name) in all(cells[0]).into_iter().enumerate() {
+            documented.insert((name, defaults.get(at).cloned().unwrap_or_default()));
+        }
+    }
+    assert_eq!(documented, variables);
+
+    // Both ways of running it pass on all of them; tests/compose and tests/kubernetes look at what comes of it.
+    let (compose, example) = (read("docker-compose.yml"), read(".env.example"));
+    let manifests = read("infra/kubernetes/base/process.yaml") + &read("infra/kubernetes/base/variables.env");
+    for (name, default) in &variables {
+        assert!(compose.contains(&format!("\n  {name}: ${{{name}:-}}\n")), "docker-compose.yml lacks {name}");
+        assert!(example.contains(&format!("\n# {name}={default}\n")), ".env.example lacks {name}, or its default");
+        let given =
+            manifests.contains(&format!("{{ name: {name}, valueFrom: ")) || manifests.contains(&format!("\n{name}=\n"));
+        assert!(given, "infra/kubernetes/base lacks {name}");
+    }
+    // The roles, and everything in one process.
+    assert_eq!(
+        compose.matches("    <<: *variables\n").count(),
+        2,
+        "docker-compose.yml: variables that reach no container"
+    );
+}
+
+#[test]
+fn every_place_that_asks_for_a_node_asks_for_the_same() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("readable");
+    let package = read("dashboards/web/package.json");
+    let engine = Regex::new(r#""node": ">=([0-9.]+)""#).expect("a pattern");
+    let needed = &engine.captures(&package).expect("a version")[1];
+    let asked = Regex::new(r"Node\.js ([0-9][0-9.]*) or newer").expect("a pattern");
+    for path in ["README.md", "docs/page.md", "infra/web.sh", "serving/src/api/page.rs"] {
+        let text = read(path);
+        let found: Vec<&str> =
+            asked.captures_iter(&text).filter_map(|found| found.get(1)).map(|found| found.as_str()).collect();
+        assert!(!found.is_empty() && found.iter().all(|version| *version == needed), "{path}: {found:?}, not {needed}");
+    }
+}

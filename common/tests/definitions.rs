@@ -148,6 +148,43 @@ fn plans_explain_themselves() {
 }
 
 #[test]
+fn a_movie_is_no_spike_because_a_poll_is_back() {
+    let plan = load(include_str!("../../schema/pipelines/trendscope.toml")).unwrap();
+    let view = plan.view("movie_trends").unwrap();
+    let alert = plan.alerts.iter().find(|alert| alert.name == "trend_spike").unwrap();
+    // What a window answers that has this popularity, if there was a poll, and so many mentions.
+    let window = |popularity: Option<f64>, mentions: i64| {
+        let measured = |name: &str| match name {
+            "tmdb_popularity" => popularity.map_or(Value::Null, Value::Float),
+            "mentions_count" => Value::Int(mentions),
+            "reddit_sentiment" => Value::Float(0.0),
+            name => panic!("a measure that this test does not know: {name}"),
+        };
+        let mut values: Vec<Value> = view.measures.iter().map(|measure| measured(&measure.name)).collect();
+        for computed in &view.columns {
+            let value = computed.formula.evaluate(&values);
+            values.push(value);
+        }
+        let names =
+            view.measures.iter().map(|measure| &measure.name).chain(view.columns.iter().map(|column| &column.name));
+        assert!(names.eq(view.answer.iter().map(|field| &field.name)), "the answer is in another order");
+        values
+    };
+    let fires = |before: Vec<Value>, now: Vec<Value>| alert.when.evaluate(&[now, before].concat()) == Value::Bool(true);
+    // With a poll in both windows, more is a spike, and so is more talk about a movie of which TMDB says nothing.
+    assert!(fires(window(Some(100.0), 5), window(Some(300.0), 5)));
+    assert!(fires(window(Some(100.0), 5), window(Some(100.0), 50)));
+    assert!(fires(window(None, 5), window(None, 50)));
+    assert!(!fires(window(Some(100.0), 5), window(Some(110.0), 5)));
+    // One poll is missing: the score falls, and then is what it was.
+    assert!(!fires(window(Some(100.0), 5), window(None, 5)));
+    assert!(!fires(window(None, 5), window(Some(100.0), 5)));
+    // Nobody talks about it, or there is no window before.
+    assert!(!fires(window(Some(100.0), 2), window(Some(300.0), 2)));
+    assert_ne!(alert.when.evaluate(&window(Some(300.0), 5)), Value::Bool(true));
+}
+
+#[test]
 fn customer_sentiment_is_configured_by_the_environment() {
     let text = include_str!("../../schema/pipelines/customer-sentiment.toml");
     insta::assert_snapshot!("customer_sentiment", load(text).unwrap().explain());

@@ -33,7 +33,11 @@ pub struct Generate {
     /// Send to the topics of the server at this URL instead of printing.
     #[arg(long, value_name = "URL")]
     into: Option<String>,
-    /// Event time of the first record (RFC 3339); now when absent.
+    /// Records at the beginning that are made but not sent: continues a stream of the same seed, start, step and mix.
+    #[arg(long, default_value_t = 0, requires = "start")]
+    skip: u64,
+    /// Event time of the first record (RFC 3339). When absent: now, or with a count and without a rate so long ago that
+    /// the last record is of now.
     #[arg(long, value_parser = Timestamp::parse)]
     start: Option<Timestamp>,
     /// Event time between two records; that of the rate, or 100ms, when absent.
@@ -75,20 +79,13 @@ impl Generate {
         {
             bail!("{} has no topic `{topic}`: it has {}", self.system.name(), self.system.topics().join(", "));
         }
-        let of_rate = self.rate.map(|rate| Span((1e6 / rate.get()) as i64));
-        let settings = Settings {
-            seed: self.seed,
-            start: self.start.unwrap_or_else(|| SystemClock.now()),
-            step: self.step.or(of_rate).unwrap_or(Span::from_millis(100)),
-            late: self.late,
-            duplicates: self.duplicates,
-            broken: self.broken,
-        };
         let client = self.into.as_deref().map(Client::remote).transpose()?;
         let topic = self.topic.clone();
         let mix = Mix::of(self.system, &self.mix)?;
+        let settings = self.settings(&mix);
         let mut records = generate::records_of(self.system, settings, &mix)
             .filter(move |record| topic.as_ref().is_none_or(|topic| topic == record.topic))
+            .skip(usize::try_from(self.skip).unwrap_or(usize::MAX))
             .take(self.count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX)));
         let mut pace = self.rate.map(Pace::new);
         let batch = pace.as_ref().map_or(BATCH, Pace::batch);
@@ -115,6 +112,28 @@ impl Generate {
             println!("sent {sent} records");
         }
         Ok(())
+    }
+
+    fn settings(&self, mix: &Mix) -> Settings {
+        let step = match (self.step, self.rate) {
+            (Some(step), _) => step.micros() as f64,
+            (None, Some(rate)) => 1e6 / rate.get(),
+            (None, None) => generate::STEP,
+        };
+        let mut settings = Settings {
+            seed: self.seed,
+            start: self.start.unwrap_or_else(|| SystemClock.now()),
+            step,
+            late: self.late,
+            duplicates: self.duplicates,
+            broken: self.broken,
+        };
+        // Sent at once, they would reach into the future, where a source takes in no more than a few minutes (`max_ahead`).
+        if let (None, None, Some(count)) = (self.start, self.rate, self.count) {
+            let back = generate::duration(self.system, settings, mix, self.topic.as_deref(), count);
+            settings.start = settings.start.minus(back).max(Timestamp::from_micros(0));
+        }
+        settings
     }
 }
 

@@ -35,9 +35,9 @@ def lines_of(path):
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
-def generated(binary, system, topic, count, seed, duplicates=0.02):
+def generated(binary, system, topic, count, seed):
     command = [binary, "generate", system, "--topic", topic, "--count", str(count), "--seed", str(seed)]
-    command += ["--start", "2024-05-06T13:30:00Z", "--duplicates", str(duplicates), "--broken", "0.02"]
+    command += ["--start", "2024-05-06T13:30:00Z", "--duplicates", "0.02", "--broken", "0.02"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
@@ -158,7 +158,7 @@ def stock(binary, args):
         tweets, prices = lines_of(args.tweets), lines_of(args.prices)
     else:
         tweets = generated(binary, "stock-sentiment", "tweets", 8_000, args.seed)
-        prices = generated(binary, "stock-sentiment", "stock-prices", 2_000, args.seed + 1, duplicates=0)
+        prices = generated(binary, "stock-sentiment", "stock-prices", 2_000, args.seed + 1)
     mentions = reference.Mentions(tweets, lambda text: analyzer.polarity_scores(text)["compound"])
     bars = reference.Bars(prices)
     answers = reference.symbol_sentiment(mentions, bars)

@@ -104,11 +104,16 @@ class Bars:
 
     def __init__(self, price_lines):
         self.rows = []  # (symbol, event time, open, close, volume, place)
+        seen = set()
         for place, bar in enumerate(load(price_lines)):
             try:
                 row = (bar["symbol"], micros(bar["trade_timestamp"]), bar["open_price"], bar["close_price"], bar["volume"])
             except (KeyError, ValueError, AttributeError):
                 continue
+            # A symbol has one bar of a time: the first.
+            if row[:2] in seen:
+                continue
+            seen.add(row[:2])
             self.rows.append((*row, place))
 
 

@@ -16,6 +16,12 @@ ROLES = {"ingest", "speed", "batch", "serve"}
 SECRET = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|TOKEN")
 
 
+def definition_variables(root):
+    """The variables of the definitions, with their defaults."""
+    texts = [path.read_text() for path in sorted((root / "schema/pipelines").glob("*.toml"))]
+    return {name: default for text in texts for name, default in re.findall(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}", text)}
+
+
 def problems(root, services):
     for missing in (SERVERS | ROLES | ONE_SHOT) - services.keys():
         yield f"there is no service {missing}"
@@ -50,10 +56,23 @@ def problems(root, services):
         if services[role].get("command") != [role]:
             yield f"{role} runs {services[role].get('command')}"
 
-    # Passwords: required variables only, and values only in the development profile.
+    # Every process that reads definitions has all of their variables, and what an absent one is they say alone: it is empty here.
+    variables = definition_variables(root)
+    if len(variables) < 10:
+        yield f"the definitions have only these variables: {sorted(variables)}"
+    for name in sorted((ROLES | {"migrate", "embedded"}) & services.keys()):
+        environment = services[name].get("environment") or {}
+        for variable in sorted(variables):
+            if variable not in environment:
+                yield f"{name}: lacks {variable}, which a definition of schema/pipelines reads"
+            elif environment[variable] not in ("", None):
+                yield f"{name}: {variable} is {environment[variable]}: its default belongs to the definition"
+
+    # Passwords: required variables only, and values only in the development profile. A secret of a definition may be absent.
     text = (root / "docker-compose.yml").read_text()
-    for variable, operator in re.findall(r"\$\{([A-Z0-9_]+)(:?[-?])?", text):
-        if SECRET.search(variable) and operator != ":?":
+    for variable, operator, default in re.findall(r"\$\{([A-Z0-9_]+)(:?[-?])?([^}]*)", text):
+        absent = variable in variables and (operator, default) == (":-", "")
+        if SECRET.search(variable) and operator != ":?" and not absent:
             yield f"docker-compose.yml: {variable} is a secret and not required with :?"
     for line in text.splitlines():
         key, _, value = line.strip().partition(":")

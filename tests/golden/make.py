@@ -72,6 +72,8 @@ def stock(binary):
     tweets = generated(binary, "stock-sentiment", "tweets", "--count", "400", *options)
     tweets[320:320] = ODD_TWEETS
     prices = generated(binary, "stock-sentiment", "stock-prices", "--count", "150", *options[:-4], "--broken", "0.03")
+    # As a connector that was killed appends them again.
+    prices[75:75] = prices[70:74]
     # The second tweet of a symbol within a second would make the order of the moving average a matter of taste.
     taken, kept = set(), []
     for line in tweets:

@@ -19,8 +19,11 @@ import (
 // The one Secret that a deployment brings itself.
 const secrets = "tideline-secrets"
 
-// A variable that must be set: ${NAME}, neither $${NAME} nor ${NAME:-default}.
-var required = regexp.MustCompile(`(?:^|[^$])\$\{([A-Z0-9_]+)\}`)
+// Variables that no manifest may give a value.
+var confidential = regexp.MustCompile(`PASSWORD|SECRET|ACCESS_KEY|TOKEN`)
+
+// A variable that is read: ${NAME} or ${NAME:-default}, not $${NAME}. One with a default must be given, too: nobody could set it otherwise.
+var read = regexp.MustCompile(`(?:^|[^$])\$\{([A-Z0-9_]+)(?::-[^}]*)?\}`)
 
 // What leads nowhere, and what does not fit together.
 func (s set) references(pipelines string) []string {
@@ -109,27 +112,43 @@ func (s set) contents(w workload) []string {
 	}
 	for _, container := range w.spec.Containers {
 		given := map[string]bool{}
+		for _, source := range container.EnvFrom {
+			if source.ConfigMapRef == nil {
+				continue
+			}
+			config, there := find[*core.ConfigMap](s, w.namespace, source.ConfigMapRef.Name)
+			if !there {
+				wrong("no ConfigMap %s", source.ConfigMapRef.Name)
+				continue
+			}
+			for name := range config.Data {
+				given[name] = true
+				if confidential.MatchString(name) {
+					wrong("%s is a secret in a ConfigMap", name)
+				}
+			}
+		}
 		for _, variable := range container.Env {
 			given[variable.Name] = true
-			if variable.Value != "" && regexp.MustCompile(`PASSWORD|SECRET|ACCESS_KEY|TOKEN`).MatchString(variable.Name) {
+			if variable.Value != "" && confidential.MatchString(variable.Name) {
 				wrong("%s has a value in the manifest", variable.Name)
 			}
 			if variable.ValueFrom == nil || variable.ValueFrom.SecretKeyRef == nil {
 				continue
 			}
 			reference := variable.ValueFrom.SecretKeyRef
-			secret, there := s.secret(w.namespace, reference.Name)
+			held, there := s.secret(w.namespace, reference.Name)
 			if !there && reference.Name != secrets {
 				wrong("no Secret %s", reference.Name)
 			}
-			_, hasData := secret[reference.Key]
+			_, hasData := held[reference.Key]
 			if there && !hasData && (reference.Optional == nil || !*reference.Optional) {
 				wrong("the Secret %s has no %s", reference.Name, reference.Key)
 			}
 		}
-		for _, found := range required.FindAllStringSubmatch(texts, -1) {
+		for _, found := range read.FindAllStringSubmatch(texts, -1) {
 			if !given[found[1]] {
-				wrong("nothing gives ${%s}, which its configuration needs", found[1])
+				wrong("nothing gives ${%s}, which its configuration reads", found[1])
 			}
 		}
 	}

@@ -8,7 +8,7 @@ use serde_json::json;
 use tideline_common::time::{Span, Timestamp};
 
 use super::mix::{Dimension, Mix};
-use super::{Generated, pick};
+use super::{Generated, Settings, pick};
 
 /// Topic of the movies.
 pub(super) const MOVIES: &str = "tmdb_stream";
@@ -155,13 +155,17 @@ pub(super) struct Cinema {
     polled_at: Timestamp,
     /// Movies of the last poll that are still to be told.
     page: VecDeque<usize>,
+    /// A page would be most of what comes until the next one: then every other record is a comment.
+    sparse: bool,
+    movie_was_last: bool,
     /// Tells the ids of two streams apart.
     stream: u64,
     comments: u64,
 }
 
 impl Cinema {
-    pub(super) fn new(rng: &mut ChaCha8Rng, start: Timestamp, mix: &Mix) -> Self {
+    pub(super) fn new(rng: &mut ChaCha8Rng, settings: &Settings, mix: &Mix) -> Self {
+        let start = settings.start;
         let movies = CATALOGUE
             .iter()
             .map(|(title, id, vote_average)| Movie {
@@ -175,14 +179,28 @@ impl Cinema {
             .collect();
         let stream = u64::from(rng.random::<u16>() ^ (start.micros() / 1_000_000) as u16);
         let (mix, page) = (mix.clone(), VecDeque::new());
-        Self { mix, movies, next_poll: start, polled_at: start, page, stream, comments: 0 }
+        let sparse = settings.step * (2 * PAGE) as f64 > POLL.micros() as f64;
+        Self {
+            mix,
+            movies,
+            next_poll: start,
+            polled_at: start,
+            page,
+            sparse,
+            movie_was_last: false,
+            stream,
+            comments: 0,
+        }
     }
 
     pub(super) fn next(&mut self, rng: &mut ChaCha8Rng, time: Timestamp) -> Generated {
         if time >= self.next_poll {
             self.poll(rng, time);
         }
-        match self.page.pop_front() {
+        let comment = self.sparse && self.movie_was_last;
+        let told = if comment { None } else { self.page.pop_front() };
+        self.movie_was_last = told.is_some();
+        match told {
             Some(at) => {
                 // A time before that of the poll is what was asked for: a record that is late.
                 let at_poll = if time < self.polled_at { time } else { self.polled_at };
@@ -319,7 +337,7 @@ mod tests {
 
     use serde_json::Value as Json;
 
-    use super::super::{Settings, System, records, records_of};
+    use super::super::{System, records, records_of};
     use super::*;
 
     fn take(settings: Settings, n: usize) -> (Vec<Json>, Vec<Json>) {
@@ -354,6 +372,26 @@ mod tests {
             assert!(*at >= due && at.since(due) <= Span::from_secs(5), "{at} instead of {due}");
         }
         assert_eq!(movies.len() + comments.len(), 20_000);
+    }
+
+    #[test]
+    fn a_slow_stream_has_comments_too_and_the_movies_that_draw_most() {
+        for seconds in [8, 15, 60, 400] {
+            let step = f64::from(seconds) * 1e6;
+            let (movies, comments) = take(Settings { step, ..Settings::default() }, 2_000);
+            assert!(comments.len() >= 990, "{seconds} s: {} comments", comments.len());
+            assert!(movies.len() >= 700, "{seconds} s: {} movies", movies.len());
+        }
+        // Every page is begun with what draws most, whether or not it is told to its end.
+        let (movies, _) = take(Settings { step: 15e6, ..Settings::default() }, 2_000);
+        let mut polls: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for movie in &movies {
+            let popularity = movie["popularity"].as_f64().unwrap();
+            polls.entry(movie["timestamp"].as_str().unwrap()).or_default().push(popularity);
+        }
+        let told = polls.values().map(Vec::len).sum::<usize>() as f64 / polls.len() as f64;
+        assert!((7.0..=12.0).contains(&told), "{told} movies of a page");
+        assert!(polls.values().all(|page| page.iter().all(|popularity| *popularity <= page[0] * 1.11)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// What is said where the page would be.
 const NOT_BUILT: &str = "Tideline answers at /v1/ (see /openapi.json). The web page has not been built: `make web` builds it \
-(Node.js 20 or newer), and `serve.web` of the configuration names the folder.\n";
+(Node.js 20.19 or newer), and `serve.web` of the configuration names the folder.\n";
 
 /// Answers what no route has: a file of the page, or that there is nothing.
 pub(crate) async fn page(State(api): State<Api>, mut request: Request) -> Response {
