@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tideline_common::key::Key;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Api;
@@ -40,7 +39,7 @@ struct Live {
     api: Api,
     request: TopRequest,
     interval: Duration,
-    closing: CancellationToken,
+    closing: Closing,
     /// What the layers were at when rows were last asked for.
     seen: Option<u64>,
     /// Hash of each row that the caller has, by key.
@@ -80,7 +79,7 @@ pub(crate) async fn live(
         api,
         request,
         interval,
-        closing: closing.map_or_else(CancellationToken::new, |Extension(closing)| closing.token),
+        closing: closing.map_or_else(Closing::never, |Extension(closing)| closing),
         seen: None,
         sent: HashMap::new(),
         first: true,
@@ -94,11 +93,11 @@ pub(crate) async fn live(
 }
 
 impl Live {
-    /// The next event, `None` when the server closes.
+    /// The next event, `None` when the server closes or the token of the request expires.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if !std::mem::take(&mut self.first) {
-                self.closing.run_until_cancelled(tokio::time::sleep(self.interval)).await?;
+                self.closing.rest(self.interval).await?;
             }
             let state = self.api.reader.standing().await;
             if state.is_some() && state == self.seen {
