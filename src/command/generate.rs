@@ -11,7 +11,7 @@ use tideline_ingest::generate::{self, Mix, Settings, System};
 use tideline_ingest::pace::{Pace, Rate};
 use tideline_stores::clock::SystemClock;
 
-use crate::client::Client;
+use crate::client::{Client, Token};
 
 /// Makes synthetic records of a system, to standard output or into a running server.
 #[derive(Debug, Args)]
@@ -33,6 +33,8 @@ pub struct Generate {
     /// Send to the topics of the server at this URL instead of printing.
     #[arg(long, value_name = "URL")]
     into: Option<String>,
+    #[command(flatten)]
+    token: Token,
     /// Event time of the first record (RFC 3339); now when absent.
     #[arg(long, value_parser = Timestamp::parse)]
     start: Option<Timestamp>,
@@ -84,7 +86,7 @@ impl Generate {
             duplicates: self.duplicates,
             broken: self.broken,
         };
-        let client = self.into.as_deref().map(Client::remote).transpose()?;
+        let client = self.into.as_deref().map(|url| Client::remote(url, &self.token)).transpose()?;
         let topic = self.topic.clone();
         let mix = Mix::of(self.system, &self.mix)?;
         let mut records = generate::records_of(self.system, settings, &mix)
