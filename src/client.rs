@@ -1,11 +1,12 @@
 //! The HTTP API as commands use it: of a running server, or of this process when no server has the folder.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context, bail};
 use axum::body::Body;
-use axum::http::{Method, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
 use bytes::Bytes;
+use clap::Args;
 use http_body_util::BodyExt;
 use serde_json::Value as Json;
 use tideline_stores::lock::LockError;
@@ -27,6 +28,35 @@ pub enum Client {
     Local(axum::Router),
 }
 
+/// What a command shows a server that asks for a token.
+#[derive(Clone, Default, Args)]
+pub struct Token {
+    /// Bearer token, where the server asks for one.
+    #[arg(long, env = "TIDELINE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+// By hand: tokens are never printed.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    fn headers(&self) -> anyhow::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        // An empty variable is none.
+        if let Some(token) = self.token.as_deref().map(str::trim).filter(|token| !token.is_empty()) {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut value = value.context("--token (TIDELINE_TOKEN) has characters that no token has")?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        Ok(headers)
+    }
+}
+
 /// The most that a command reads of one answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 
@@ -34,11 +64,12 @@ impl Client {
     /// A client of the server at `base`.
     ///
     /// # Errors
-    /// When no connection pool can be made.
-    pub fn remote(base: &str) -> anyhow::Result<Self> {
+    /// When no connection pool can be made, and a token that is none.
+    pub fn remote(base: &str, token: &Token) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(std::time::Duration::from_secs(3))
             .timeout(std::time::Duration::from_mins(5))
+            .default_headers(token.headers()?)
             .build()?;
         Ok(Self::Remote { base: base.trim_end_matches('/').to_owned(), http })
     }
@@ -49,12 +80,17 @@ impl Client {
     /// # Errors
     /// `failure` itself when it is another one (only a folder that somebody has is somebody else's to answer for), or
     /// when no server answers.
-    pub async fn of_holder(failure: anyhow::Error, url: Option<&str>, config: &Config) -> anyhow::Result<Self> {
+    pub async fn of_holder(
+        failure: anyhow::Error,
+        url: Option<&str>,
+        token: &Token,
+        config: &Config,
+    ) -> anyhow::Result<Self> {
         if !matches!(failure.downcast_ref(), Some(LockError::Held { .. })) {
             return Err(failure);
         }
-        let base = url.map_or_else(|| format!("http://{}", config.serve.listen), str::to_owned);
-        let client = Self::remote(&base)?;
+        let base = url.map_or_else(|| config.serve.url(), str::to_owned);
+        let client = Self::remote(&base, token)?;
         if client.is_up().await {
             Ok(client)
         } else {
@@ -144,4 +180,19 @@ pub fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_becomes_a_header_and_is_not_printed() {
+        let of = |token: &str| Token { token: Some(token.to_owned()) };
+        assert_eq!(of(" a.b.c\n").headers().unwrap()[header::AUTHORIZATION], "Bearer a.b.c");
+        assert!(of("").headers().unwrap().is_empty() && Token::default().headers().unwrap().is_empty());
+        let message = of("a\nb").headers().unwrap_err().to_string();
+        assert!(message.contains("TIDELINE_TOKEN") && !message.contains("a\nb"), "{message}");
+        assert!(!format!("{:?} {:?}", of("hush"), of("hush").headers()).contains("hush"));
+    }
 }

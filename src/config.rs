@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use tideline_batch::BatchConfig;
 use tideline_common::time::Span;
 use tideline_ingest::connector::config::ConnectorConfig;
+use tideline_serving::api::auth::{AuthConfig, KeySource, SECRET_BYTES_MIN};
 use tideline_speed::SpeedConfig;
 use tideline_speed::close::CloseConfig;
 
@@ -265,6 +266,10 @@ pub struct ServeConfig {
     pub max_live: usize,
     /// Origins of pages, beside this server's own, that may open a WebSocket; `*` is all of them.
     pub origins: Vec<String>,
+    /// TLS; plain HTTP when absent.
+    pub tls: Option<ServeTlsConfig>,
+    /// Tokens; whoever connects may do everything when absent.
+    pub auth: Option<ServeAuthConfig>,
 }
 
 impl Default for ServeConfig {
@@ -278,7 +283,90 @@ impl Default for ServeConfig {
             web: None,
             max_live: 256,
             origins: Vec::new(),
+            tls: None,
+            auth: None,
         }
+    }
+}
+
+impl ServeConfig {
+    /// Base URL of the server at the configured address.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen)
+    }
+}
+
+/// `[serve.tls]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeTlsConfig {
+    /// Certificate of the server, and those between it and the authority (PEM).
+    pub certificate: PathBuf,
+    /// Its private key (PEM).
+    pub key: PathBuf,
+}
+
+/// `[serve.auth]`
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeAuthConfig {
+    /// Secret of whoever signs tokens, for HS256.
+    pub secret: Option<String>,
+    /// File of public keys (JWKS).
+    pub jwks: Option<PathBuf>,
+    /// A public key (PEM).
+    pub public_key: Option<PathBuf>,
+    /// What `iss` must be; anything when absent.
+    pub issuer: Option<String>,
+    /// What `aud` must name; when absent, a token must not have it.
+    pub audience: Option<String>,
+    /// How far clocks may be apart.
+    #[serde(deserialize_with = "span")]
+    pub leeway: Span,
+}
+
+impl Default for ServeAuthConfig {
+    fn default() -> Self {
+        Self { secret: None, jwks: None, public_key: None, issuer: None, audience: None, leeway: Span::from_secs(30) }
+    }
+}
+
+// By hand: the secret is never printed.
+impl std::fmt::Debug for ServeAuthConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeAuthConfig")
+            .field("jwks", &self.jwks)
+            .field("public_key", &self.public_key)
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServeAuthConfig {
+    /// What tokens are checked with.
+    ///
+    /// # Errors
+    /// No key or several, a secret that is too short, a leeway out of bounds.
+    pub fn tokens(&self) -> Result<AuthConfig, String> {
+        let keys = match (&self.secret, &self.jwks, &self.public_key) {
+            (Some(secret), None, None) if secret.len() < SECRET_BYTES_MIN => {
+                return Err(format!(
+                    "serve.auth.secret has {} bytes: it needs {SECRET_BYTES_MIN} or more",
+                    secret.len()
+                ));
+            }
+            (Some(secret), None, None) => KeySource::Secret(secret.clone()),
+            (None, Some(path), None) => KeySource::Jwks(path.clone()),
+            (None, None, Some(path)) => KeySource::PublicKey(path.clone()),
+            _ => return Err("serve.auth needs exactly one of secret, jwks and public_key".to_owned()),
+        };
+        if self.leeway > Span::from_secs(300) {
+            return Err("serve.auth.leeway must be at most 5 m".to_owned());
+        }
+        let (issuer, audience, leeway) = (self.issuer.clone(), self.audience.clone(), self.leeway.to_std());
+        Ok(AuthConfig { keys, issuer, audience, leeway })
     }
 }
 
@@ -380,8 +468,8 @@ const S3: &str = "s3://";
 const DEFAULT_FILE: &str = "tideline.toml";
 /// Prefix of environment variables that override keys: `TIDELINE_LOG__KIND` is `log.kind`.
 const ENV_PREFIX: &str = "TIDELINE_";
-/// Sections that hold a table each by name, as such a variable names them.
-const NAMED: [&str; 2] = ["CONNECTORS", "MODELS"];
+/// Sections that hold further tables by name, as such a variable names them.
+const NAMED: [&str; 3] = ["CONNECTORS", "MODELS", "SERVE"];
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -433,7 +521,8 @@ impl Config {
             let Some((name_of, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__")) else {
                 continue;
             };
-            // Connectors and models have a table each: TIDELINE_CONNECTORS__TMDB__EVERY is `connectors.tmdb.every`.
+            // Connectors and models have a table each: TIDELINE_CONNECTORS__TMDB__EVERY is `connectors.tmdb.every`, and
+            // TIDELINE_SERVE__TLS__KEY is `serve.tls.key`.
             let inner = if NAMED.contains(&name_of) { key.split_once("__") } else { None };
             let (section, key) = match inner {
                 Some((inner, key)) => {
@@ -504,6 +593,9 @@ impl Config {
         for name in self.models.keys() {
             // It is part of an environment variable, and a text in expressions.
             check_name("models", name)?;
+        }
+        if let Some(auth) = &self.serve.auth {
+            auth.tokens()?;
         }
         if self.serve.max_store_reads == 0 {
             return Err("serve.max_store_reads must be at least 1".to_owned());
@@ -666,6 +758,44 @@ mod tests {
         wrong(text, &[("KEY", "")], "connectors.tmdb.api_key: it is empty");
         wrong("[connectors.\"a/b\"]\nkind = \"tmdb\"\ntopic = \"t\"\napi_key = \"k\"", &[], "connectors.a/b: letters");
         wrong("", &[("TIDELINE_CONNECTORS__X__KIND", "tmdb")], "TIDELINE_CONNECTORS__X__KIND");
+    }
+
+    #[test]
+    fn tls_and_tokens_have_a_table_each() {
+        let config = parse("", &[]).unwrap();
+        assert!(config.serve.tls.is_none() && config.serve.auth.is_none());
+        assert_eq!(config.serve.url(), "http://127.0.0.1:8080");
+        let text = "[serve]\nlisten = \"0.0.0.0:1\"\n[serve.tls]\ncertificate = \"/tls/tls.crt\"\nkey = \"/tls/tls.key\"\n\
+                    [serve.auth]\nsecret = \"${TIDELINE_JWT_SECRET}\"\naudience = \"tideline\"";
+        let secret = "hush".repeat(8);
+        let env = [("TIDELINE_JWT_SECRET", secret.as_str()), ("TIDELINE_SERVE__AUTH__ISSUER", "us")];
+        let config = parse(text, &env).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+        assert_eq!(config.serve.listen, "0.0.0.0:1");
+        assert_eq!(config.serve.url(), "https://0.0.0.0:1");
+        assert_eq!(config.serve.tls.unwrap().key, Path::new("/tls/tls.key"));
+        let tokens = config.serve.auth.unwrap().tokens().unwrap();
+        let leeway = std::time::Duration::from_secs(30);
+        let (issuer, audience) = (Some("us".to_owned()), Some("tideline".to_owned()));
+        assert_eq!(tokens, AuthConfig { keys: KeySource::Secret(secret), issuer, audience, leeway });
+        let env = [("TIDELINE_SERVE__AUTH__JWKS", "/keys.json"), ("TIDELINE_SERVE__LISTEN", "0.0.0.0:2")];
+        let config = parse("", &env).unwrap();
+        assert_eq!(config.serve.listen, "0.0.0.0:2");
+        assert_eq!(config.serve.auth.unwrap().tokens().unwrap().keys, KeySource::Jwks("/keys.json".into()));
+        let wrong = |text: &str, part: &str| {
+            let message = parse(text, &[]).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        };
+        wrong("[serve.tls]\ncertificate = \"x\"", "missing field `key`");
+        wrong("[serve.tls]\ncertificate = \"x\"\nkey = \"y\"\nca = \"z\"", "line 4, column 1");
+        wrong("[serve.auth]", "exactly one of secret, jwks and public_key");
+        wrong("[serve.auth]\njwks = \"x\"\npublic_key = \"y\"", "exactly one of secret, jwks and public_key");
+        wrong("[serve.auth]\nsecret = \"short\"", "serve.auth.secret has 5 bytes: it needs 32 or more");
+        wrong(
+            "[serve.auth]\nsecret = \"${TIDELINE_JWT_SECRET}\"",
+            "line 2: the environment has no TIDELINE_JWT_SECRET",
+        );
+        wrong("[serve.auth]\njwks = \"x\"\nleeway = \"6m\"", "serve.auth.leeway");
     }
 
     #[test]

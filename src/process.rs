@@ -1,15 +1,18 @@
 //! What every standing process has: an address, metrics, and an end in order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tideline_common::ports::Clock;
-use tideline_serving::api::{self, MetricsText, ServeConfig};
+use tideline_serving::api::{self, MetricsText, ServeConfig, Tls, TlsFiles};
 use tideline_stores::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::config;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -18,6 +21,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Process {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
     _upkeep: AbortOnDropHandle<()>,
@@ -27,8 +31,9 @@ impl Process {
     /// Takes the address, installs the metrics, and listens to signals.
     ///
     /// # Errors
-    /// An address that is taken.
-    pub async fn begin(listen: &str) -> anyhow::Result<Self> {
+    /// An address that is taken, and files of TLS that cannot be used.
+    pub async fn begin(listen: &str, config: &config::ServeConfig) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().map(tls).transpose()?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
         let metrics = install_metrics()?;
         let upkeep = metrics.clone();
@@ -41,7 +46,7 @@ impl Process {
                 upkeep.run_upkeep();
             }
         });
-        Ok(Self { listener, metrics, shutdown: shutdown_signal()?, _upkeep: AbortOnDropHandle::new(upkeep) })
+        Ok(Self { listener, tls, metrics, shutdown: shutdown_signal()?, _upkeep: AbortOnDropHandle::new(upkeep) })
     }
 
     /// Cancelled by SIGTERM or SIGINT.
@@ -52,7 +57,7 @@ impl Process {
     /// Prints the metrics.
     pub fn metrics(&self) -> MetricsText {
         let metrics = self.metrics.clone();
-        std::sync::Arc::new(move || metrics.render())
+        Arc::new(move || metrics.render())
     }
 
     /// Where it listens.
@@ -68,10 +73,16 @@ impl Process {
     /// # Errors
     /// A server that fails.
     pub async fn serve(self, router: axum::Router) -> anyhow::Result<()> {
-        let served = api::serve(self.listener, router, self.shutdown.clone(), ServeConfig::default()).await;
+        let config = ServeConfig { tls: self.tls, ..ServeConfig::default() };
+        let served = api::serve(self.listener, router, self.shutdown.clone(), config).await;
         self.shutdown.cancel();
         served.context("the HTTP server failed")
     }
+}
+
+fn tls(config: &config::ServeTlsConfig) -> anyhow::Result<Arc<Tls>> {
+    let files = TlsFiles { certificate: config.certificate.clone(), key: config.key.clone() };
+    Ok(Arc::new(Tls::load(files).context("serve.tls cannot be used")?))
 }
 
 /// Installs the Prometheus recorder of the process.

@@ -12,10 +12,10 @@ use tideline_serving::api::{self, ApiParts, Scope};
 use tideline_stores::clock::SystemClock;
 
 use crate::agreement::Agreements;
-use crate::client::Client;
+use crate::client::{Client, Token};
 use crate::command::place::Place;
 use crate::command::role::NoTopics;
-use crate::command::up::{api_config, spawn_schedule};
+use crate::command::up::{guarded_config, spawn_schedule};
 use crate::config::Config;
 use crate::controls::{Runs, Status};
 use crate::platform::Platform;
@@ -38,6 +38,8 @@ pub struct Batch {
     /// Server to ask when it has the folder; by default that of the configuration.
     #[arg(long, env = "TIDELINE_URL")]
     url: Option<String>,
+    #[command(flatten)]
+    token: Token,
     /// Address of runs, agreement, health, status and metrics of the standing role; port 0 is any that is free.
     #[arg(long, default_value = "127.0.0.1:8082", env = "TIDELINE_LISTEN")]
     listen: String,
@@ -58,7 +60,9 @@ impl Batch {
         }
         let stores = match Stores::open(&self.place.data, &config).await {
             Ok(stores) => stores,
-            Err(failure) => return ask(&Client::of_holder(failure, self.url.as_deref(), &config).await?).await,
+            Err(failure) => {
+                return ask(&Client::of_holder(failure, self.url.as_deref(), &self.token, &config).await?).await;
+            }
         };
         let plan = self.place.plan()?;
         let report = if stores.is_shared() {
@@ -85,7 +89,7 @@ impl Batch {
         // Gold is not for workers.
         let batch = BatchConfig { engine: EngineKind::Polars, ..config.batch.clone() };
         let batch = Arc::new(BatchLayer::new(Arc::clone(&plan), ports, batch)?);
-        let process = Process::begin(&self.listen).await?;
+        let process = Process::begin(&self.listen, &config.serve).await?;
         let (address, metrics) = (process.address()?, process.metrics());
         let router = axum::Router::new()
             .route("/healthz", get(|| async { "ok" }))
@@ -104,8 +108,9 @@ impl Batch {
     async fn stand(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let plan = self.place.plan()?;
         let stores = Stores::shared("batch", config).await?;
-        let process = Process::begin(&self.listen).await?;
+        let process = Process::begin(&self.listen, &config.serve).await?;
         let address = process.address()?;
+        let guarded = guarded_config(config, Scope::Batch, process.shutdown())?;
         let batch = stores.batch(&plan, config)?;
         let agreements =
             Arc::new(Agreements::new(Arc::clone(&batch), Arc::clone(&stores.views), Arc::clone(&stores.clock)));
@@ -118,7 +123,7 @@ impl Batch {
             live: None,
             status: Arc::new(status),
             metrics: process.metrics(),
-            config: api_config(config, Scope::Batch),
+            config: guarded,
         });
         let cancel = process.shutdown().child_token();
         let schedule = spawn_schedule(&batch, config, cancel.clone());

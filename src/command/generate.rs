@@ -11,7 +11,7 @@ use tideline_ingest::generate::{self, Mix, Settings, System};
 use tideline_ingest::pace::{Pace, Rate};
 use tideline_stores::clock::SystemClock;
 
-use crate::client::Client;
+use crate::client::{Client, Token};
 
 /// Makes synthetic records of a system, to standard output or into a running server.
 #[derive(Debug, Args)]
@@ -36,6 +36,8 @@ pub struct Generate {
     /// Records at the beginning that are made but not sent: continues a stream of the same seed, start, step and mix.
     #[arg(long, default_value_t = 0, requires = "start")]
     skip: u64,
+    #[command(flatten)]
+    token: Token,
     /// Event time of the first record (RFC 3339). When absent: now, or with a count and without a rate so long ago that
     /// the last record is of now.
     #[arg(long, value_parser = Timestamp::parse)]
@@ -79,7 +81,7 @@ impl Generate {
         {
             bail!("{} has no topic `{topic}`: it has {}", self.system.name(), self.system.topics().join(", "));
         }
-        let client = self.into.as_deref().map(Client::remote).transpose()?;
+        let client = self.into.as_deref().map(|url| Client::remote(url, &self.token)).transpose()?;
         let topic = self.topic.clone();
         let mix = Mix::of(self.system, &self.mix)?;
         let settings = self.settings(&mix);

@@ -6,7 +6,7 @@ use clap::Args;
 use tideline_serving::api::{self, ApiParts, Scope};
 
 use crate::command::role::Role;
-use crate::command::up::api_config;
+use crate::command::up::guarded_config;
 use crate::connectors::Connectors;
 use crate::controls::{Status, Topics};
 use crate::process::Process;
@@ -32,8 +32,9 @@ impl Ingest {
         let (config, plan) = (self.role.config()?, self.role.plan()?);
         Connectors::check(&config, &plan)?;
         let stores = Stores::shared("ingest", &config).await?;
-        let process = Process::begin(&self.listen).await?;
+        let process = Process::begin(&self.listen, &config.serve).await?;
         let address = process.address()?;
+        let guarded = guarded_config(&config, Scope::Ingest, process.shutdown())?;
         let appender = stores.appender(&plan)?;
         let connectors = Connectors::start(&config, &plan, &stores, &appender, process.shutdown())?;
         let router = api::router(ApiParts {
@@ -44,7 +45,7 @@ impl Ingest {
             live: None,
             status: Arc::new(Status::new(&plan, &stores).with_connectors(&connectors)),
             metrics: process.metrics(),
-            config: api_config(&config, Scope::Ingest),
+            config: guarded,
         });
         let cancel = process.shutdown().child_token();
         let topics = tokio::spawn(stores.ensure_topics_in_time(Arc::clone(&plan), cancel));

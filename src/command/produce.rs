@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use tideline_ingest::pace::{Pace, Rate};
 
-use crate::client::{Client, escape};
+use crate::client::escape;
 use crate::command::query::Server;
 
 /// Sends every line of a file (plain or .gz) or of standard input to a topic of a running server.
@@ -37,7 +37,7 @@ impl Produce {
     /// # Errors
     /// A file that cannot be read, or a server that refuses.
     pub async fn run(self) -> anyhow::Result<()> {
-        let client = Client::remote(&self.server.url()?)?;
+        let client = self.server.client()?;
         let mut reader = open(&self.file)?;
         let mut pace = self.rate.map(Pace::new);
         let batch = pace.as_ref().map_or(BATCH, Pace::batch);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value as Json;
 
-use crate::client::{Client, escape};
+use crate::client::{Client, Token, escape};
 use crate::command::print;
 use crate::config::Config;
 use crate::output::{Format, Rows};
@@ -19,6 +19,8 @@ pub struct Server {
     /// Configuration.
     #[arg(long, env = "TIDELINE_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 impl Server {
@@ -31,15 +33,15 @@ impl Server {
             return Ok(url.clone());
         }
         let config = Config::load(self.config.as_deref(), std::env::vars())?;
-        Ok(format!("http://{}", config.serve.listen))
+        Ok(config.serve.url())
     }
 
     /// A client of it.
     ///
     /// # Errors
-    /// A configuration that cannot be read.
+    /// A configuration that cannot be read, and a token that is none.
     pub fn client(&self) -> anyhow::Result<Client> {
-        Client::remote(&self.url()?)
+        Client::remote(&self.url()?, &self.token)
     }
 }
 

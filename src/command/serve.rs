@@ -8,7 +8,7 @@ use tideline_serving::live::Live;
 
 use crate::agreement::Agreements;
 use crate::command::role::Role;
-use crate::command::up::api_config;
+use crate::command::up::guarded_config;
 use crate::controls::{Status, Topics};
 use crate::process::Process;
 use crate::stores::Stores;
@@ -31,8 +31,9 @@ impl Serve {
     pub async fn run(self) -> anyhow::Result<()> {
         let (config, plan) = (self.role.config()?, self.role.plan()?);
         let stores = Stores::shared("serve", &config).await?;
-        let process = Process::begin(self.listen.as_ref().unwrap_or(&config.serve.listen)).await?;
+        let process = Process::begin(self.listen.as_ref().unwrap_or(&config.serve.listen), &config.serve).await?;
         let address = process.address()?;
+        let guarded = guarded_config(&config, Scope::Everything, process.shutdown())?;
         // Compared on demand: the batch role compares by itself after each version.
         let batch = stores.batch(&plan, &config)?;
         let agreements = Agreements::new(batch, Arc::clone(&stores.views), Arc::clone(&stores.clock));
@@ -46,7 +47,7 @@ impl Serve {
             live: Some(live),
             status: Arc::new(Status::new(&plan, &stores).without_log()),
             metrics: process.metrics(),
-            config: api_config(&config, Scope::Everything),
+            config: guarded,
         });
         let cancel = process.shutdown().child_token();
         let topics = tokio::spawn(stores.ensure_topics_in_time(Arc::clone(&plan), cancel));

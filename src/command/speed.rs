@@ -11,7 +11,7 @@ use tideline_speed::close::CloseHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::role::{NoTopics, Role};
-use crate::command::up::{api_config, spawn_replay_watch};
+use crate::command::up::{guarded_config, spawn_replay_watch};
 use crate::config::Config;
 use crate::controls::Status;
 use crate::platform::maintain;
@@ -36,8 +36,9 @@ impl Speed {
     pub async fn run(self) -> anyhow::Result<()> {
         let (config, plan) = (self.role.config()?, self.role.plan()?);
         let stores = Stores::shared("speed", &config).await?;
-        let process = Process::begin(&self.listen).await?;
+        let process = Process::begin(&self.listen, &config.serve).await?;
         let address = process.address()?;
+        let guarded = guarded_config(&config, Scope::Operations, process.shutdown())?;
         tracing::info!(%address, pipelines = %plan.name, "a speed worker is up");
 
         // The layer begins when the log is there; until then the process is alive, and not ready.
@@ -50,7 +51,7 @@ impl Speed {
             live: None,
             status: Arc::new(Status::new(&plan, &stores).starting_speed(Arc::clone(&slot), Arc::clone(&closing))),
             metrics: process.metrics(),
-            config: api_config(&config, Scope::Operations),
+            config: guarded,
         });
         let shutdown = process.shutdown().clone();
         let serving = tokio::spawn(process.serve(router));

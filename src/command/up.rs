@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use tideline_common::generation::Generation;
+use tideline_serving::api::auth::Auth;
 use tideline_serving::api::{self, ApiConfig, ApiParts, MetricsText, Scope};
+use tideline_stores::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::place::Place;
@@ -37,9 +39,10 @@ impl Up {
         let plan = self.place.plan()?;
         Connectors::check(&config, &plan)?;
         let listen = self.listen.as_ref().unwrap_or(&config.serve.listen);
-        // The folder and the address before anything is started: a second process fails here, at once.
+        // The folder, the address and the keys of tokens before anything is started: a second process fails here, at once.
         let stores = Stores::open(&self.place.data, &config).await?;
-        let process = Process::begin(listen).await?;
+        let process = Process::begin(listen, &config.serve).await?;
+        let api = guarded_config(&config, Scope::Everything, process.shutdown())?;
         let mut platform = Platform::start(plan, stores, &config).await?;
         platform.follow_agreement();
         let address = process.address()?;
@@ -49,7 +52,7 @@ impl Up {
         let schedule = spawn_schedule(&platform.batch, &config, process.shutdown().child_token());
         let connectors =
             Connectors::start(&config, &platform.plan, &platform.stores, &platform.appender, process.shutdown())?;
-        let router = router_beside(&platform, &config, &connectors, process.metrics());
+        let router = router_beside(&platform, api, &connectors, process.metrics());
         let served = process.serve(router).await;
         // Before the speed layer, so that it sees what they have brought.
         connectors.stop().await;
@@ -79,13 +82,18 @@ pub fn spawn_replay_watch(
     })
 }
 
-/// The HTTP API over a platform; `metrics` prints the metrics of the process.
+/// The HTTP API over a platform, for this process alone: no tokens are checked; `metrics` prints the metrics of the process.
 pub fn router(platform: &Platform, config: &Config, metrics: MetricsText) -> axum::Router {
-    router_beside(platform, config, &Connectors::default(), metrics)
+    router_beside(platform, api_config(config, Scope::Everything), &Connectors::default(), metrics)
 }
 
 /// As [`router`], of a process that runs connectors too.
-fn router_beside(platform: &Platform, config: &Config, connectors: &Connectors, metrics: MetricsText) -> axum::Router {
+fn router_beside(
+    platform: &Platform,
+    config: ApiConfig,
+    connectors: &Connectors,
+    metrics: MetricsText,
+) -> axum::Router {
     let status = Status::new(&platform.plan, &platform.stores)
         .with_speed(&platform.speed, &platform.close)
         .with_connectors(connectors)
@@ -98,11 +106,27 @@ fn router_beside(platform: &Platform, config: &Config, connectors: &Connectors, 
         live: Some(Arc::clone(&platform.live)),
         status: Arc::new(status),
         metrics,
-        config: api_config(config, Scope::Everything),
+        config,
     })
 }
 
-/// Bounds of the API as configured.
+/// The API as configured for whoever connects: tokens are checked where keys for them are named. Files of keys are
+/// looked at again until `shutdown`.
+///
+/// # Errors
+/// Keys that cannot be used.
+pub fn guarded_config(config: &Config, scope: Scope, shutdown: &CancellationToken) -> anyhow::Result<ApiConfig> {
+    let mut api = api_config(config, scope);
+    if let Some(auth) = &config.serve.auth {
+        let tokens = auth.tokens().map_err(anyhow::Error::msg)?;
+        let auth = Arc::new(Auth::load(tokens, Arc::new(SystemClock)).context("serve.auth cannot be used")?);
+        tokio::spawn(Arc::clone(&auth).follow(shutdown.clone()));
+        api.auth = Some(auth);
+    }
+    Ok(api)
+}
+
+/// Bounds of the API as configured; no tokens are checked.
 pub fn api_config(config: &Config, scope: Scope) -> ApiConfig {
     ApiConfig {
         scope,

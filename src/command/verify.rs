@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tideline_serving::api::agreement::Agreement;
 
 use crate::agreement::as_answer;
-use crate::client::Client;
+use crate::client::{Client, Token};
 use crate::command::place::Place;
 use crate::command::print;
 use crate::output::{Format, Rows};
@@ -24,6 +24,8 @@ pub struct Verify {
     /// Server to ask when it has the folder; by default that of the configuration.
     #[arg(long, env = "TIDELINE_URL")]
     url: Option<String>,
+    #[command(flatten)]
+    token: Token,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -48,7 +50,7 @@ impl Verify {
                 Ok(as_answer(&batch.reconcile(stores.views.as_ref()).await?))
             }
             Err(failure) => {
-                let client = Client::of_holder(failure, self.url.as_deref(), &config).await?;
+                let client = Client::of_holder(failure, self.url.as_deref(), &self.token, &config).await?;
                 ask(&client).await.context("the server that has the folder could not compare the layers")
             }
         }

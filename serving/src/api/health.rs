@@ -14,7 +14,7 @@ use tideline_common::position::Shard;
 use super::ports::Check;
 use super::problem::ApiResult;
 use super::query::Query;
-use super::{Api, Scope, json};
+use super::{Api, Scope, json, openapi};
 use crate::boundary::Reason;
 use crate::guard::Guard;
 use crate::ranking::RankingStatus;
@@ -207,5 +207,5 @@ pub(crate) async fn metrics(State(api): State<Api>, uri: Uri) -> ApiResult<Respo
 /// The description of the API.
 pub(crate) async fn description(State(api): State<Api>, uri: Uri) -> ApiResult<Response> {
     Query::of(&uri).done()?;
-    json(super::openapi(api.reader.plan()), 0).await
+    json(openapi::describe(api.reader.plan(), api.config.auth.is_some()), 0).await
 }

@@ -20,7 +20,6 @@ use tideline_common::key::Key;
 use tideline_common::time::Span;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Api;
@@ -44,7 +43,7 @@ struct Live {
     api: Api,
     request: TopRequest,
     interval: Duration,
-    closing: CancellationToken,
+    closing: Closing,
     /// What the layers were at when rows were last asked for; `None` when that does not tell what they are of.
     seen: Option<u64>,
     /// What tells of changes of rankings that are kept.
@@ -93,7 +92,7 @@ pub(crate) async fn live(
         api,
         request,
         interval,
-        closing: closing.map_or_else(CancellationToken::new, |Extension(closing)| closing.token),
+        closing: closing.map_or_else(Closing::never, |Extension(closing)| closing),
         seen: None,
         told,
         kept: None,
@@ -110,11 +109,11 @@ pub(crate) async fn live(
 }
 
 impl Live {
-    /// The next event, `None` when the server closes.
+    /// The next event, `None` when the server closes or the token of the request expires.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if !std::mem::take(&mut self.first) {
-                self.closing.run_until_cancelled(tokio::time::sleep(self.interval)).await?;
+                self.closing.rest(self.interval).await?;
             }
             if !self.may_have_changed().await {
                 continue;

@@ -1,4 +1,4 @@
-//! What every request passes: measuring, bounds, panics, and errors that are not problems yet.
+//! What every request passes: measuring, tokens, bounds, panics, and errors that are not problems yet.
 
 use std::any::Any;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::problem::{Carried, Problem};
-use super::{Api, page};
+use super::{Api, auth, page};
 
 /// Paths that are answered also when there is too much to do: they say so.
 const ALWAYS: &[&str] = &["/healthz", "/readyz", "/metrics", "/v1/views/{view}/live", "/v1/live"];
@@ -27,6 +27,8 @@ pub(crate) fn wrap(router: Router<Api>, api: &Api) -> Router<Api> {
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(api.clone(), bound))
+        // Before there is a place for it: who may not takes none.
+        .layer(from_fn_with_state(api.clone(), auth::guard))
         .layer(from_fn(complete))
         .layer(from_fn(measure))
 }

@@ -6,7 +6,9 @@
 
 pub mod agreement;
 mod alerts;
+pub mod auth;
 mod endpoints;
+mod files;
 mod health;
 mod live;
 mod middleware;
@@ -22,6 +24,7 @@ mod runs;
 mod schemas;
 mod server;
 mod socket;
+mod tls;
 mod topics;
 mod views;
 
@@ -37,13 +40,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+pub use files::FileError;
 pub use openapi::openapi;
 pub use problem::{ApiResult, KINDS, PROBLEM_JSON, Problem};
 pub use server::{ServeConfig, serve};
+pub use tls::{Tls, TlsFiles};
 
 use crate::live::Live;
 use crate::merge::{Reader, Table};
 use agreement::AgreementSource;
+use auth::Auth;
 use ports::{BatchControl, StatusSource, TopicWriter};
 
 /// Bounds of the API.
@@ -51,6 +57,8 @@ use ports::{BatchControl, StatusSource, TopicWriter};
 pub struct ApiConfig {
     /// Which part of the API is answered.
     pub scope: Scope,
+    /// Checks tokens; whoever connects may do everything when absent.
+    pub auth: Option<Arc<Auth>>,
     /// The longest record, in bytes.
     pub max_record_bytes: usize,
     /// The longest body, in bytes, after decompression.
@@ -87,6 +95,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             scope: Scope::default(),
+            auth: None,
             max_record_bytes: 1 << 20,
             max_body_bytes: 64 << 20,
             max_bodies_bytes: 256 << 20,

@@ -1,8 +1,10 @@
 //! `/openapi.json`: `OpenAPI` 3.1, made from the table of routes, so that neither can be without the other.
 
+use axum::http::Method;
 use serde_json::{Map, Value as Json, json};
 use tideline_common::plan::Plan;
 
+use super::auth::{self, Need};
 use super::problem::{KINDS, PROBLEM_JSON};
 use super::routes::{Kind, Operation, Param, routes};
 use super::schemas::schemas;
@@ -10,8 +12,16 @@ use super::schemas::schemas;
 /// Problems that every operation can have.
 const EVERYWHERE: &[&str] = &["unknown-parameter", "method-not-allowed", "internal", "overloaded"];
 
-/// The description of the API, with the endpoints of a plan.
+/// Problems of operations that need a token.
+const GUARDED: &[&str] = &["token-missing", "token-invalid", "scope-missing"];
+
+/// The description of the API where no tokens are checked, with the endpoints of a plan.
 pub fn openapi(plan: &Plan) -> Json {
+    describe(plan, false)
+}
+
+/// The description of the API, with the endpoints of a plan; `checked`: where tokens are.
+pub(crate) fn describe(plan: &Plan, checked: bool) -> Json {
     let mut paths = Map::new();
     for route in routes(plan) {
         let mut item = Map::new();
@@ -20,7 +30,8 @@ pub fn openapi(plan: &Plan) -> Json {
             item.insert("parameters".into(), parameters.into());
         }
         for operation in &route.operations {
-            item.insert(operation.method.into(), describe(operation));
+            let guarded = checked && auth::is_guarded(&route.path);
+            item.insert(operation.method.into(), operation_of(operation, guarded.then_some(&*route.path)));
         }
         paths.insert(route.path.into_owned(), item.into());
     }
@@ -32,6 +43,15 @@ pub fn openapi(plan: &Plan) -> Json {
     {
         // Nothing refers to it.
         schemas.shift_remove("Current");
+    }
+    let mut components = json!({ "schemas": schemas });
+    if checked {
+        let text = "A JWT. Scopes: `read` asks, `write` appends records, `admin` allows everything.";
+        let query = "The same token, of live streams alone: browsers set no headers for them.";
+        components["securitySchemes"] = json!({
+            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": text },
+            "access_token": { "type": "apiKey", "in": "query", "name": "access_token", "description": query },
+        });
     }
     json!({
         "openapi": "3.1.0",
@@ -45,7 +65,7 @@ pub fn openapi(plan: &Plan) -> Json {
         "security": [],
         "tags": tags,
         "paths": paths,
-        "components": { "schemas": schemas },
+        "components": components,
     })
 }
 
@@ -79,7 +99,8 @@ fn query_parameter(param: &Param) -> Json {
     json!({ "name": name, "in": "query", "description": text, "schema": schema })
 }
 
-fn describe(operation: &Operation) -> Json {
+/// Describes an operation; `guarded` is its route where it needs a token.
+fn operation_of(operation: &Operation, guarded: Option<&str>) -> Json {
     let mut responses: Map<String, Json> = Map::new();
     let mut add = |status: u16, media: &str, schema: Json, text: &str| {
         let response =
@@ -106,7 +127,10 @@ fn describe(operation: &Operation) -> Json {
         );
     }
     for (kind, status, title) in KINDS {
-        if operation.problems.contains(kind) || EVERYWHERE.contains(kind) {
+        if operation.problems.contains(kind)
+            || EVERYWHERE.contains(kind)
+            || (guarded.is_some() && GUARDED.contains(kind))
+        {
             let text = format!("`{kind}`: {title}");
             add(*status, PROBLEM_JSON, json!({ "$ref": "#/components/schemas/Problem" }), &text);
         }
@@ -117,6 +141,14 @@ fn describe(operation: &Operation) -> Json {
         "summary": operation.summary,
         "responses": responses,
     });
+    if let Some(route) = guarded {
+        let method = Method::from_bytes(operation.method.to_uppercase().as_bytes()).unwrap_or_default();
+        let scopes = [Need::of(&method, route).name()];
+        out["security"] = json!([{ "bearer": scopes }]);
+        if auth::is_stream(route) {
+            out["security"] = json!([{ "bearer": scopes }, { "access_token": scopes }]);
+        }
+    }
     if !operation.params.is_empty() {
         out["parameters"] = operation.params.iter().map(query_parameter).collect();
     }

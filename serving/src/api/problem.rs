@@ -15,6 +15,9 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("unknown-parameter", 400, "There is no such parameter"),
     ("invalid-body", 400, "The body cannot be read"),
     ("unknown-frame", 400, "The socket takes no such frame"),
+    ("token-missing", 401, "A token is needed"),
+    ("token-invalid", 401, "The token is not accepted"),
+    ("scope-missing", 403, "The token does not allow this"),
     ("forbidden-origin", 403, "Pages of this origin may not connect"),
     ("unknown-view", 404, "There is no such view"),
     ("unknown-lookup", 404, "There is no such lookup"),
@@ -70,6 +73,8 @@ struct Document {
     known: Option<Vec<String>>,
     #[serde(skip)]
     retry_after_secs: Option<u32>,
+    #[serde(skip)]
+    challenge: Option<String>,
 }
 
 impl Problem {
@@ -92,6 +97,7 @@ impl Problem {
             suggestion: None,
             known: None,
             retry_after_secs: (status == 503).then_some(1),
+            challenge: None,
         }))
     }
 
@@ -137,6 +143,13 @@ impl Problem {
         self
     }
 
+    /// Says what kind of token is asked for (`WWW-Authenticate`).
+    #[must_use]
+    pub(crate) fn challenge(mut self, challenge: impl Into<String>) -> Self {
+        self.0.challenge = Some(challenge.into());
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -153,6 +166,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if let Some(secs) = self.0.retry_after_secs {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if let Some(challenge) = self.0.challenge.as_ref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.status() == StatusCode::UPGRADE_REQUIRED {
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));

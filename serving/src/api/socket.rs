@@ -168,6 +168,7 @@ async fn show(socket: WebSocket, client: Client, closing: &Closing, config: &Api
         end = read(&mut stream, &heard, &say) => end,
         end = write(&mut sink, client, said, &heard, config) => end,
         () = closing.token.cancelled() => End::Close(close_code::AWAY, "the server is shutting down"),
+        () = closing.expired() => End::Close(close_code::POLICY, "the token has expired"),
     };
     tracing::debug!(?end, "a live socket ends");
     if let End::Close(code, reason) = end {
