@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use support::closing::{Closing, Receiver, config, plan, shard};
 use support::faults::{Act, Faults, When};
 use support::membership::Script;
 use support::{Process, TOPIC, World, payloads};
+use tideline_common::alert::{self, AlertEvent};
 use tideline_common::changes;
 use tideline_common::plan::Plan;
 use tideline_common::time::Span;
@@ -280,7 +282,7 @@ async fn alerts_are_posted_until_they_are_taken_and_no_more() {
     let both = start(&world, &plan, &receiver, &Faults::none()).await;
     both.settle(&world, &plan, &receiver).await;
     let posts = receiver.posts.lock().clone();
-    let ids: std::collections::BTreeSet<&String> = posts.iter().map(|post| &post.id).collect();
+    let ids: BTreeSet<&String> = posts.iter().map(|post| &post.id).collect();
     // Three were tried again, one was refused for good.
     assert_eq!(posts.len(), ids.len() + 3);
     assert!(posts.iter().any(|post| post.secret.as_deref() == Some("hush") && post.url.ends_with("/much")));
@@ -317,6 +319,64 @@ async fn a_receiver_that_is_gone_holds_up_nothing_and_is_given_up() {
     assert!(close.handle.status().iter().all(|status| status.posts == 0), "{:?}", close.handle.status());
     speed.end().await;
     close.end().await;
+}
+
+/// Ids of the alerts of a name that were told, each once.
+fn told(world: &World, name: &str) -> BTreeSet<String> {
+    let records = world.log.records(alert::TOPIC);
+    let events = records.iter().map(|record| AlertEvent::from_json(&record.payload).unwrap());
+    let ids: Vec<String> = events.filter(|event| event.alert == name).map(|event| event.id).collect();
+    let once: BTreeSet<String> = ids.iter().cloned().collect();
+    assert_eq!(once.len(), ids.len(), "an alert of {name} was told twice");
+    once
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_holds_up_no_other_alert() {
+    let plan = plan(1);
+    let (world, receiver) = (World::with(&records(0, 200)), Arc::new(Receiver::default()));
+    *receiver.gone.lock() = Some("/soon");
+    // What is not taken waits for longer than this test, and one request at a time is all that an alert has.
+    let (pause, at_once) = (Span::HOUR, 1);
+    let close_config =
+        CloseConfig { webhook_retry_initial: pause, webhook_retry_max: pause, max_posts_at_once: at_once, ..config() };
+    let close = world.close(&plan, close_config, &receiver, &Faults::none()).await;
+    let speed = world.start(&plan, support::config(), &Faults::none()).await;
+    speed.handle.seal().await.unwrap();
+    let posted = |end: &str| -> Vec<String> {
+        let posts = receiver.posts.lock();
+        posts.iter().filter(|post| post.url.ends_with(end)).map(|post| post.id.clone()).collect()
+    };
+    let expected = world.expected(&plan);
+    for _ in 0..4_000 {
+        close.handle.look().await.unwrap();
+        let status = close.handle.status();
+        let (much, soon) = (told(&world, "much").len(), told(&world, "soon").len());
+        let all_read = !status.is_empty() && status.iter().all(|status| status.lag() == 0);
+        let waiting: usize = status.iter().map(|status| status.posts).sum();
+        let closed = world.closed(&plan, &receiver).records == expected.records;
+        if all_read && closed && (posted("/much").len(), posted("/soon").len(), waiting) == (much, soon, soon) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (much, soon) = (told(&world, "much"), told(&world, "soon"));
+    assert!(much.len() > 10 && soon.len() > 10, "{} {}", much.len(), soon.len());
+    assert_eq!(posted("/much").into_iter().collect::<BTreeSet<_>>(), much, "the one whose receiver is there");
+    // Of the other, each was tried, although none that was tried before it was taken.
+    let tried = posted("/soon");
+    assert_eq!((tried.len(), tried.into_iter().collect::<BTreeSet<_>>()), (soon.len(), soon.clone()));
+    let waiting: usize = close.handle.status().iter().map(|status| status.posts).sum();
+    assert_eq!(waiting, soon.len(), "they wait");
+    speed.end().await;
+    close.end().await;
+    // A restart begins with those that wait.
+    *receiver.gone.lock() = None;
+    let both = start(&world, &plan, &receiver, &Faults::none()).await;
+    both.settle(&world, &plan, &receiver).await;
+    both.end().await;
+    assert_eq!(posted("/soon").len(), 2 * soon.len());
+    assert_eq!(posted("/much").len(), much.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
