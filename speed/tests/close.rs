@@ -404,6 +404,115 @@ async fn another_version_of_the_view_goes_on_where_this_one_was() {
     both.end().await;
 }
 
+/// The same plan with another version of its view.
+fn other_version(plan: &Plan) -> Plan {
+    let mut other = plan.clone();
+    other.views[0].version = "another".to_owned();
+    other
+}
+
+/// Waits until all windows that must have closed by the views of `plan` are told. Then none of them was told twice, and no alert.
+async fn until_told_once(world: &World, plan: &Plan, receiver: &Receiver) {
+    for _ in 0..4_000 {
+        if world.closed(plan, receiver).records == world.expected(plan).records {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (found, expected) = (world.closed(plan, receiver), world.expected(plan));
+    assert_eq!(found.records, expected.records);
+    for (topic, rows) in &expected.records {
+        assert_eq!(world.log.records(topic).len(), rows.len(), "{topic}: something was told twice");
+    }
+    for alert in ["much", "more", "soon"] {
+        told(world, alert);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_comes_back_goes_on_after_the_one_before_it() {
+    // The other version is at work for so short that windows are open which this one had begun, or for longer.
+    for meanwhile in [104, 160] {
+        let first = plan(1);
+        let second = other_version(&first);
+        let (world, all) = (World::with(&records(0, 100)), records(0, 260));
+        let receiver = Arc::new(Receiver::default());
+        let both = start(&world, &first, &receiver, &Faults::none()).await;
+        both.settle(&world, &first, &receiver).await;
+        both.end().await;
+        let before = world.log.records("closed").len();
+        let both = start(&world, &second, &receiver, &Faults::none()).await;
+        world.push(0, &all[100..meanwhile]);
+        both.speed.handle.seal().await.unwrap();
+        until_told_once(&world, &second, &receiver).await;
+        both.end().await;
+        let after = world.log.records("closed").len();
+        assert!(before > 0 && (meanwhile == 104 || after > before), "{before} {after}");
+        // The definition is taken back.
+        let both = start(&world, &first, &receiver, &Faults::none()).await;
+        world.push(0, &all[meanwhile..]);
+        both.speed.handle.seal().await.unwrap();
+        until_told_once(&world, &first, &receiver).await;
+        assert!(world.log.records("closed").len() > after);
+        both.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_has_begun_goes_on_after_what_the_one_before_it_did_since() {
+    let first = plan(1);
+    let second = other_version(&first);
+    let (world, all) = (World::with(&records(0, 100)), records(0, 260));
+    let receiver = Arc::new(Receiver::default());
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    both.settle(&world, &first, &receiver).await;
+    both.end().await;
+    // A process with the new definition has started, and has no partition yet; one with the old one works on.
+    let script = Script::nothing();
+    let next = world.close_as(&second, config(), &receiver, &script, &Faults::none()).await;
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    world.push(0, &all[100..180]);
+    both.settle(&world, &first, &receiver).await;
+    until_told_once(&world, &first, &receiver).await;
+    both.end().await;
+    let topic = changes::topic("sliding");
+    script.assign(&[(topic, 0)]);
+    let speed = world.start(&second, support::config(), &Faults::none()).await;
+    world.push(0, &all[180..]);
+    speed.handle.seal().await.unwrap();
+    until_told_once(&world, &second, &receiver).await;
+    speed.end().await;
+    next.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_versions_at_work_on_one_partition_one_decides() {
+    let first = plan(1);
+    let second = other_version(&first);
+    let (world, all) = (World::with(&records(0, 100)), records(0, 200));
+    let receiver = Arc::new(Receiver::default());
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    both.settle(&world, &first, &receiver).await;
+    // The new one takes the next number while the old one is at work.
+    let next = world.close_as(&second, config(), &receiver, &Script::nothing(), &Faults::none()).await;
+    world.push(0, &all[100..]);
+    both.settle(&world, &first, &receiver).await;
+    let status = both.close.handle.status();
+    assert!(status.iter().any(|status| status.restarts > 0), "it goes on from what the other has put: {status:?}");
+    both.end().await;
+    next.end().await;
+    let newest = world.objects.paths(CLOSE).pop().unwrap();
+    assert!(!newest.ends_with("-another.ckpt"), "{newest}");
+    let mut numbers: Vec<String> = Vec::new();
+    for path in world.objects.paths(CLOSE) {
+        let name = path.rsplit_once('/').unwrap().1.to_owned();
+        numbers.push(name.split_once('-').unwrap().0.to_owned());
+    }
+    let count = numbers.len();
+    numbers.dedup();
+    assert_eq!(numbers.len(), count, "a number is one version's");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_of_the_state_is_told() {
     let plan = plan(1);

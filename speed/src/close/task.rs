@@ -87,8 +87,8 @@ async fn run(context: &Arc<Context>, stop: &CancellationToken) -> Result<(), Spe
         loop {
             match chain::load(context).await? {
                 Known::State(state) => return Ok::<_, SpeedError>(state),
-                // Its checkpoints are gone: from the beginning.
-                Known::Closed(_) | Known::Nothing(_) => begin::begin(context).await?,
+                // Another version was at work meanwhile, or its checkpoints are gone.
+                known => begin::begin_after(context, known).await?,
             }
         }
     };
