@@ -117,6 +117,46 @@ fn the_learner_is_rivers() {
     assert!(cases.len() >= 16 && compared > 2_000, "{} cases, {compared} rows", cases.len());
 }
 
+/// A feature that was constant for long, and changes: the model is thrown off just as River's is, and a bound on the gradient
+/// keeps it near.
+#[test]
+fn a_change_of_what_was_constant_is_rivers() {
+    let mut worst = Vec::new();
+    for case in &lines(include_str!("fixtures/calendar.ndjson")) {
+        let name = case["name"].as_str().unwrap();
+        let learning = learning(&case["settings"]);
+        let number = |field: &str| case[field].as_u64().unwrap() as usize;
+        let (constant, from) = (number("constant"), number("from"));
+        let expected = floats(&case["predictions"]);
+        let (mut scaler, mut regression) = (StandardScaler::new(2), LinearRegression::new(2));
+        let (mut scaled, mut greatest) = (Vec::new(), 0.0_f64);
+        for row in 0..from + expected.len() {
+            let other = (row * 37 % 101) as f64 / 100.0;
+            let (sample, target) = ([if row < constant { 10.0 } else { 11.0 }, other], 50.0 + 10.0 * other);
+            scaler.transform(&sample, &mut scaled);
+            let predicted = regression.predict(&scaled);
+            if row >= from {
+                assert_equal(predicted, expected[row - from], &format!("{name}, row {row}"));
+                greatest = greatest.max((predicted - target).abs());
+            }
+            scaler.learn(&sample);
+            scaler.transform(&sample, &mut scaled);
+            if row == constant {
+                let root = (constant as f64).sqrt();
+                assert_equal(scaled[0], root, &"the first that is another is scaled to the root of those before it");
+            }
+            regression.learn(&scaled, target, &learning);
+        }
+        assert_equal(regression.intercept, floats(&case["intercept"])[0], &name);
+        for (at, scale) in scaler.scales().iter().enumerate() {
+            assert_equal(regression.weights[at], floats(&case["weights"])[at], &format!("{name}, weight {at}"));
+            assert_equal(scale.variance, floats(&case["variances"])[at], &format!("{name}, variance {at}"));
+        }
+        worst.push(greatest);
+    }
+    assert!(worst[0] > 10_000.0 && worst[1] < 500.0, "{worst:?}");
+}
+
 fn spec() -> PredictorSpec {
     let trends = [("mentions", "mentions_count"), ("sentiment", "avg_sentiment"), ("popularity", "popularity")];
     let features = standard(&["popularity", "mentions_count", "avg_sentiment"], &trends, 5);

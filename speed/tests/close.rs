@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use support::closing::{Closing, Receiver, config, plan, shard};
 use support::faults::{Act, Faults, When};
 use support::membership::Script;
 use support::{Process, TOPIC, World, payloads};
+use tideline_common::alert::{self, AlertEvent};
 use tideline_common::changes;
 use tideline_common::plan::Plan;
 use tideline_common::time::Span;
@@ -280,7 +282,7 @@ async fn alerts_are_posted_until_they_are_taken_and_no_more() {
     let both = start(&world, &plan, &receiver, &Faults::none()).await;
     both.settle(&world, &plan, &receiver).await;
     let posts = receiver.posts.lock().clone();
-    let ids: std::collections::BTreeSet<&String> = posts.iter().map(|post| &post.id).collect();
+    let ids: BTreeSet<&String> = posts.iter().map(|post| &post.id).collect();
     // Three were tried again, one was refused for good.
     assert_eq!(posts.len(), ids.len() + 3);
     assert!(posts.iter().any(|post| post.secret.as_deref() == Some("hush") && post.url.ends_with("/much")));
@@ -319,6 +321,64 @@ async fn a_receiver_that_is_gone_holds_up_nothing_and_is_given_up() {
     close.end().await;
 }
 
+/// Ids of the alerts of a name that were told, each once.
+fn told(world: &World, name: &str) -> BTreeSet<String> {
+    let records = world.log.records(alert::TOPIC);
+    let events = records.iter().map(|record| AlertEvent::from_json(&record.payload).unwrap());
+    let ids: Vec<String> = events.filter(|event| event.alert == name).map(|event| event.id).collect();
+    let once: BTreeSet<String> = ids.iter().cloned().collect();
+    assert_eq!(once.len(), ids.len(), "an alert of {name} was told twice");
+    once
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_holds_up_no_other_alert() {
+    let plan = plan(1);
+    let (world, receiver) = (World::with(&records(0, 200)), Arc::new(Receiver::default()));
+    *receiver.gone.lock() = Some("/soon");
+    // What is not taken waits for longer than this test, and one request at a time is all that an alert has.
+    let (pause, at_once) = (Span::HOUR, 1);
+    let close_config =
+        CloseConfig { webhook_retry_initial: pause, webhook_retry_max: pause, max_posts_at_once: at_once, ..config() };
+    let close = world.close(&plan, close_config, &receiver, &Faults::none()).await;
+    let speed = world.start(&plan, support::config(), &Faults::none()).await;
+    speed.handle.seal().await.unwrap();
+    let posted = |end: &str| -> Vec<String> {
+        let posts = receiver.posts.lock();
+        posts.iter().filter(|post| post.url.ends_with(end)).map(|post| post.id.clone()).collect()
+    };
+    let expected = world.expected(&plan);
+    for _ in 0..4_000 {
+        close.handle.look().await.unwrap();
+        let status = close.handle.status();
+        let (much, soon) = (told(&world, "much").len(), told(&world, "soon").len());
+        let all_read = !status.is_empty() && status.iter().all(|status| status.lag() == 0);
+        let waiting: usize = status.iter().map(|status| status.posts).sum();
+        let closed = world.closed(&plan, &receiver).records == expected.records;
+        if all_read && closed && (posted("/much").len(), posted("/soon").len(), waiting) == (much, soon, soon) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (much, soon) = (told(&world, "much"), told(&world, "soon"));
+    assert!(much.len() > 10 && soon.len() > 10, "{} {}", much.len(), soon.len());
+    assert_eq!(posted("/much").into_iter().collect::<BTreeSet<_>>(), much, "the one whose receiver is there");
+    // Of the other, each was tried, although none that was tried before it was taken.
+    let tried = posted("/soon");
+    assert_eq!((tried.len(), tried.into_iter().collect::<BTreeSet<_>>()), (soon.len(), soon.clone()));
+    let waiting: usize = close.handle.status().iter().map(|status| status.posts).sum();
+    assert_eq!(waiting, soon.len(), "they wait");
+    speed.end().await;
+    close.end().await;
+    // A restart begins with those that wait.
+    *receiver.gone.lock() = None;
+    let both = start(&world, &plan, &receiver, &Faults::none()).await;
+    both.settle(&world, &plan, &receiver).await;
+    both.end().await;
+    assert_eq!(posted("/soon").len(), 2 * soon.len());
+    assert_eq!(posted("/much").len(), much.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_of_the_view_goes_on_where_this_one_was() {
     let first = plan(1);
@@ -342,6 +402,115 @@ async fn another_version_of_the_view_goes_on_where_this_one_was() {
     assert_eq!(world.closed(&second, &receiver).records["closed"], world.expected(&second).records["closed"]);
     assert!(told > 0 && world.log.records("closed").len() == wanted, "nothing was told twice");
     both.end().await;
+}
+
+/// The same plan with another version of its view.
+fn other_version(plan: &Plan) -> Plan {
+    let mut other = plan.clone();
+    other.views[0].version = "another".to_owned();
+    other
+}
+
+/// Waits until all windows that must have closed by the views of `plan` are told. Then none of them was told twice, and no alert.
+async fn until_told_once(world: &World, plan: &Plan, receiver: &Receiver) {
+    for _ in 0..4_000 {
+        if world.closed(plan, receiver).records == world.expected(plan).records {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (found, expected) = (world.closed(plan, receiver), world.expected(plan));
+    assert_eq!(found.records, expected.records);
+    for (topic, rows) in &expected.records {
+        assert_eq!(world.log.records(topic).len(), rows.len(), "{topic}: something was told twice");
+    }
+    for alert in ["much", "more", "soon"] {
+        told(world, alert);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_comes_back_goes_on_after_the_one_before_it() {
+    // The other version is at work for so short that windows are open which this one had begun, or for longer.
+    for meanwhile in [104, 160] {
+        let first = plan(1);
+        let second = other_version(&first);
+        let (world, all) = (World::with(&records(0, 100)), records(0, 260));
+        let receiver = Arc::new(Receiver::default());
+        let both = start(&world, &first, &receiver, &Faults::none()).await;
+        both.settle(&world, &first, &receiver).await;
+        both.end().await;
+        let before = world.log.records("closed").len();
+        let both = start(&world, &second, &receiver, &Faults::none()).await;
+        world.push(0, &all[100..meanwhile]);
+        both.speed.handle.seal().await.unwrap();
+        until_told_once(&world, &second, &receiver).await;
+        both.end().await;
+        let after = world.log.records("closed").len();
+        assert!(before > 0 && (meanwhile == 104 || after > before), "{before} {after}");
+        // The definition is taken back.
+        let both = start(&world, &first, &receiver, &Faults::none()).await;
+        world.push(0, &all[meanwhile..]);
+        both.speed.handle.seal().await.unwrap();
+        until_told_once(&world, &first, &receiver).await;
+        assert!(world.log.records("closed").len() > after);
+        both.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_has_begun_goes_on_after_what_the_one_before_it_did_since() {
+    let first = plan(1);
+    let second = other_version(&first);
+    let (world, all) = (World::with(&records(0, 100)), records(0, 260));
+    let receiver = Arc::new(Receiver::default());
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    both.settle(&world, &first, &receiver).await;
+    both.end().await;
+    // A process with the new definition has started, and has no partition yet; one with the old one works on.
+    let script = Script::nothing();
+    let next = world.close_as(&second, config(), &receiver, &script, &Faults::none()).await;
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    world.push(0, &all[100..180]);
+    both.settle(&world, &first, &receiver).await;
+    until_told_once(&world, &first, &receiver).await;
+    both.end().await;
+    let topic = changes::topic("sliding");
+    script.assign(&[(topic, 0)]);
+    let speed = world.start(&second, support::config(), &Faults::none()).await;
+    world.push(0, &all[180..]);
+    speed.handle.seal().await.unwrap();
+    until_told_once(&world, &second, &receiver).await;
+    speed.end().await;
+    next.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_versions_at_work_on_one_partition_one_decides() {
+    let first = plan(1);
+    let second = other_version(&first);
+    let (world, all) = (World::with(&records(0, 100)), records(0, 200));
+    let receiver = Arc::new(Receiver::default());
+    let both = start(&world, &first, &receiver, &Faults::none()).await;
+    both.settle(&world, &first, &receiver).await;
+    // The new one takes the next number while the old one is at work.
+    let next = world.close_as(&second, config(), &receiver, &Script::nothing(), &Faults::none()).await;
+    world.push(0, &all[100..]);
+    both.settle(&world, &first, &receiver).await;
+    let status = both.close.handle.status();
+    assert!(status.iter().any(|status| status.restarts > 0), "it goes on from what the other has put: {status:?}");
+    both.end().await;
+    next.end().await;
+    let newest = world.objects.paths(CLOSE).pop().unwrap();
+    assert!(!newest.ends_with("-another.ckpt"), "{newest}");
+    let mut numbers: Vec<String> = Vec::new();
+    for path in world.objects.paths(CLOSE) {
+        let name = path.rsplit_once('/').unwrap().1.to_owned();
+        numbers.push(name.split_once('-').unwrap().0.to_owned());
+    }
+    let count = numbers.len();
+    numbers.dedup();
+    assert_eq!(numbers.len(), count, "a number is one version's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

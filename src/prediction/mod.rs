@@ -5,9 +5,10 @@
 //! checkpoints of closing windows, with what was decided from it.
 //!
 //! # Layout
-//! - [`Predictions`]: makes the consumers · `predicting`: one of them · `record`: what it tells · `saved`: what it remembers
+//! - [`Predictions`]: makes the consumers · `predicting`: one of them · `record`: what it tells · `saved`: what it remembers · `gauges`
 //! - [`tracker`]: settings and errors of the models, to a tracker of experiments
 
+mod gauges;
 mod predicting;
 mod record;
 mod saved;
@@ -88,11 +89,14 @@ fn source(source: &FeatureSource) -> Source {
     }
 }
 
-/// What is recorded for reports of drift: the features of all versions, each once, and the errors of each version.
+/// What is recorded for reports of drift: the features of all versions, each once, and the errors of each version. The
+/// calendar is left out: an hour is compared with the same one of the day before, so that `hour` would never differ, and
+/// `day_of_week` always.
 fn recorder_spec(plan: &PredictionPlan) -> RecorderSpec {
     let mut features: Vec<String> = Vec::new();
     for feature in plan.models.iter().flat_map(|model| &model.features) {
-        if !features.contains(&feature.name) {
+        let calendar = matches!(feature.source, FeatureSource::Hour | FeatureSource::DayOfWeek);
+        if !calendar && !features.contains(&feature.name) {
             features.push(feature.name.clone());
         }
     }

@@ -26,8 +26,9 @@ use tideline_predict::predictor::{Arrival, Settled};
 use tideline_predict::spec::PredictorSpec;
 use tideline_speed::close::consumer::{Consumer, Effect, KeyWindow};
 
+use super::gauges::Gauges;
 use super::record::Records;
-use super::saved::{Memory, Unreadable};
+use super::saved::{Drift, Memory, Unreadable};
 use super::tracker::{Point, Points};
 use super::{predictor_spec, recorder_spec};
 
@@ -43,6 +44,7 @@ pub(super) struct Predicting {
     columns: Vec<(String, Option<usize>)>,
     work: Work,
     points: Option<Points>,
+    gauges: Gauges,
 }
 
 /// Whether it works.
@@ -70,41 +72,24 @@ impl Predicting {
             Err(reason) => Work::Refused { reason, saved: None, told: false },
         };
         let records = Records::new(&plan.name, &plan.target, &view.key, view.window.size);
-        let predicting = Self { window: view.window, partition, specs, records, columns, work, points, plan };
+        let gauges = Gauges::new(&plan, partition);
+        let predicting = Self { window: view.window, partition, specs, records, columns, work, points, gauges, plan };
         predicting.tell_condition();
         predicting
     }
 
     /// Tells operators whether it works.
     fn tell_condition(&self) {
-        let refused = match &self.work {
-            Work::Running(_) => 0.0,
-            Work::Refused { reason, .. } => {
-                tracing::error!(
-                    prediction = self.plan.name,
-                    partition = self.partition,
-                    reason,
-                    "nothing is predicted"
-                );
-                1.0
-            }
-        };
-        let labels = [("prediction", self.plan.name.clone()), ("partition", self.partition.to_string())];
-        metrics::gauge!("tideline_prediction_refused", &labels).set(refused);
+        if let Work::Refused { reason, .. } = &self.work {
+            tracing::error!(prediction = self.plan.name, partition = self.partition, reason, "nothing is predicted");
+        }
+        self.gauges.refused(matches!(self.work, Work::Refused { .. }));
     }
 
     /// Tells how the models are doing.
     fn tell_errors(&self, memory: &Memory) {
         for model in memory.predictor.models() {
-            let metrics = model.metrics();
-            let labels = [
-                ("prediction", self.plan.name.clone()),
-                ("model_version", model.version().to_owned()),
-                ("partition", self.partition.to_string()),
-            ];
-            metrics::gauge!("ml_mae", &labels).set(metrics.mae);
-            metrics::gauge!("ml_rmse", &labels).set(metrics.rmse);
-            metrics::gauge!("ml_r2", &labels).set(metrics.r2);
+            self.gauges.errors(model.version(), &model.metrics());
         }
     }
 
@@ -188,9 +173,9 @@ impl Predicting {
                 store(path(old, ReportFormat::Json), None);
             }
         }
-        let labels = [("prediction", self.plan.name.clone()), ("partition", self.partition.to_string())];
-        metrics::gauge!("ml_drift_share", &labels).set(report.dataset.share);
-        metrics::gauge!("ml_drift", &labels).set(f64::from(u8::from(report.dataset.drift)));
+        let drift = Drift { share: report.dataset.share, drifted: report.dataset.drift };
+        memory.drift = Some(drift);
+        self.gauges.drift(drift);
     }
 
     /// Tells the tracker of experiments of versions whose number of compared predictions is a round one.
@@ -336,6 +321,10 @@ impl Consumer for Predicting {
         self.tell_condition();
         if let Work::Running(memory) = &self.work {
             self.tell_errors(memory);
+            // The next report may be an hour away.
+            if let Some(drift) = memory.drift {
+                self.gauges.drift(drift);
+            }
         }
         Ok(())
     }

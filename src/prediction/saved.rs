@@ -1,10 +1,11 @@
 //! What a prediction remembers, and its form in a checkpoint.
 //!
 //! ```text
-//! format 1 | learner bytes (tideline_predict::predictor) | recorder bytes (tideline_predict::drift)
-//! | through: 0, or 1 and signed | reports: n × signed, oldest first
+//! format 2 | learner bytes (tideline_predict::predictor) | recorder bytes (tideline_predict::drift)
+//! | through: 0, or 1 and signed | reports: n × signed, oldest first | drift: 0, or 1, share 8 bytes, 1 when it has drifted
 //! | columns: n × text | windows that wait: n × (start signed | key bytes | a value per column: 0 null, or 1 and 8 bytes)
 //! ```
+//! Format 1, which is still read, had no drift.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +16,9 @@ use tideline_predict::drift::{Recorder, RecorderSpec};
 use tideline_predict::predictor::{Predictor, StateError};
 use tideline_predict::spec::PredictorSpec;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format before: without the last report's verdict.
+const FORMAT_WITHOUT_DRIFT: u8 = 1;
 
 /// What a prediction remembers.
 #[derive(Debug)]
@@ -30,6 +33,17 @@ pub(super) struct Memory {
     pub(super) through: Option<Timestamp>,
     /// Hours of the reports that are kept, oldest first.
     pub(super) reports: VecDeque<Timestamp>,
+    /// What the last report has found; `None` before the first, or when that was before this was kept.
+    pub(super) drift: Option<Drift>,
+}
+
+/// What a report of drift has found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Drift {
+    /// Share of the features that have drifted.
+    pub(super) share: f64,
+    /// Whether the data has.
+    pub(super) drifted: bool,
 }
 
 /// Why something saved is not taken over.
@@ -59,6 +73,7 @@ impl Memory {
             waiting: BTreeMap::new(),
             through: None,
             reports: VecDeque::new(),
+            drift: None,
         })
     }
 
@@ -74,6 +89,11 @@ impl Memory {
         write_varint(self.reports.len() as u64, out);
         for hour in &self.reports {
             write_signed(hour.0, out);
+        }
+        out.push(u8::from(self.drift.is_some()));
+        if let Some(Drift { share, drifted }) = self.drift {
+            out.extend_from_slice(&share.to_le_bytes());
+            out.push(u8::from(drifted));
         }
         let columns = self.predictor.columns();
         write_varint(columns.len() as u64, out);
@@ -100,7 +120,7 @@ impl Memory {
     pub(super) fn read(bytes: &[u8], predictor: PredictorSpec, recorder: RecorderSpec) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let format = reader.byte()?;
-        if format != FORMAT {
+        if !matches!(format, FORMAT | FORMAT_WITHOUT_DRIFT) {
             return Err(Unreadable::Refused(format!(
                 "format {format} of what it has saved is not known to this program"
             )));
@@ -122,6 +142,11 @@ impl Memory {
         for _ in 0..reader.varint()? {
             reports.push_back(Timestamp(reader.signed()?));
         }
+        let drift = if format == FORMAT_WITHOUT_DRIFT || reader.byte()? == 0 {
+            None
+        } else {
+            Some(Drift { share: reader.float()?, drifted: reader.byte()? != 0 })
+        };
         let columns = learner.columns();
         let mut places = Vec::new();
         for _ in 0..reader.varint()? {
@@ -144,6 +169,6 @@ impl Memory {
         if !reader.is_done() {
             return Err(reader.error("the end").into());
         }
-        Ok(Self { predictor: learner, recorder: samples, waiting, through, reports })
+        Ok(Self { predictor: learner, recorder: samples, waiting, through, reports, drift })
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tideline_common::key::Key;
@@ -16,7 +17,7 @@ use tideline_common::ports::{
     ManualClock, PortError, PortResult, RunEnd, RunHandle, TrackedMetrics, TrackedRun, Tracking,
 };
 use tideline_common::prediction::{PredictionStatus, REPORTS_KEPT, status_path};
-use tideline_common::state::Reader;
+use tideline_common::state::{Reader, write_bytes, write_signed, write_varint};
 use tideline_common::time::{Span, Timestamp};
 use tideline_common::value::Value;
 use tideline_speed::close::consumer::{Consumer, Effect, KeyWindow};
@@ -339,6 +340,11 @@ fn each_hour_is_compared_with_the_one_a_day_before() {
     assert_eq!(report["prediction"], "trend");
     assert_eq!(report["dataset"]["drift"], false, "days are alike: {}", report["dataset"]);
     assert_eq!(report["errors"].as_array().unwrap().len(), 2);
+    // The calendar is no feature of the data: without it, what is the same has not drifted at all.
+    let names: Vec<&str> =
+        report["features"].as_array().unwrap().iter().map(|feature| feature["column"].as_str().unwrap()).collect();
+    assert!(names.len() == 9 && !names.contains(&"hour") && !names.contains(&"day_of_week"), "{names:?}");
+    assert_eq!(report["dataset"]["share"], 0.0);
     let page = String::from_utf8(lake["predictions/trend/0/drift/2024-05-14T22.html"].to_vec()).unwrap();
     assert!(page.contains("The data has not drifted"));
     let status: PredictionStatus = serde_json::from_slice(&lake[&status_path("trend", 0)]).unwrap();
@@ -347,6 +353,104 @@ fn each_hour_is_compared_with_the_one_a_day_before() {
     let effects = complete(&mut predicting, begin.plus(Span(9 * Span::DAY.0)));
     assert!(objects(&effects).contains_key("predictions/trend/0/drift/2024-05-14T23.json"));
     assert!(complete(&mut predicting, begin.plus(Span(10 * Span::DAY.0))).is_empty(), "each hour once");
+}
+
+/// Saved bytes as they were before the last report's verdict was kept.
+fn without_drift(saved: &[u8]) -> Vec<u8> {
+    let body = Reader::new(saved).bytes().unwrap();
+    let mut reader = Reader::new(body);
+    assert_eq!(reader.byte().unwrap(), 2);
+    let mut old = vec![1];
+    for _ in ["learner", "recorder"] {
+        write_bytes(reader.bytes().unwrap(), &mut old);
+    }
+    assert_eq!(reader.byte().unwrap(), 1, "something was learnt");
+    old.push(1);
+    write_signed(reader.signed().unwrap(), &mut old);
+    let reports = reader.varint().unwrap();
+    write_varint(reports, &mut old);
+    for _ in 0..reports {
+        write_signed(reader.signed().unwrap(), &mut old);
+    }
+    assert_eq!((reader.byte().unwrap(), reader.float().unwrap() > 0.5, reader.byte().unwrap()), (1, true, 1));
+    old.extend_from_slice(&body[old.len() + 10..]);
+    let mut bytes = Vec::new();
+    write_bytes(&old, &mut bytes);
+    bytes
+}
+
+#[test]
+fn gauges_are_told_again_after_a_restart_and_end_with_the_partition() {
+    // A partition of its own: what other tests tell at the same time is none of it.
+    const PARTITION: u32 = 7;
+    let of = prediction();
+    let make = || Predicting::new(of.0.clone(), &of.1, PARTITION, None);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let gauge = |name: &str| -> Option<f64> {
+        let text = handle.render();
+        let line =
+            text.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains("partition=\"7\""))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    };
+    metrics::with_local_recorder(&recorder, || {
+        let begin = Timestamp::parse("2024-05-06T00:00:00Z").unwrap();
+        let mut predicting = make();
+        assert_eq!(
+            (gauge("tideline_prediction_refused"), gauge("ml_drift"), gauge("ml_rmse")),
+            (Some(0.0), None, None)
+        );
+        // The second day is nothing like the first one; its first hour is over.
+        for n in 0..=25 * 12 {
+            let (day, n) = (f64::from(u8::from(n >= 24 * 12)), f64::from(n));
+            let row = Row {
+                title: "Dune".to_owned(),
+                start: begin.plus(Span(n as i64 * 5 * Span::MINUTE.0)),
+                columns: [n % 12.0 + 100.0 * day, n % 7.0 + 50.0 * day, n % 11.0 / 10.0 + 20.0 * day, n].map(Some),
+            };
+            feed(&mut predicting, &of.1, &row);
+        }
+        let share = gauge("ml_drift_share").unwrap();
+        assert!(gauge("ml_drift") == Some(1.0) && share > 0.5, "{share}");
+        let rmse = gauge("ml_rmse").unwrap();
+        assert!(rmse > 0.0, "{rmse}");
+        let bytes = saved(&predicting);
+        drop(predicting);
+        assert_eq!((gauge("ml_drift"), gauge("ml_drift_share")), (Some(0.0), Some(0.0)));
+        assert!(
+            gauge("ml_rmse").unwrap().is_nan() && gauge("ml_mae").unwrap().is_nan() && gauge("ml_r2").unwrap().is_nan()
+        );
+        // Whoever has the partition next knows it from the checkpoint.
+        let restore = |bytes: &[u8]| {
+            let mut predicting = make();
+            predicting.restore(&mut Reader::new(bytes)).unwrap();
+            predicting
+        };
+        let again = restore(&bytes);
+        assert_eq!(
+            (gauge("ml_drift"), gauge("ml_drift_share"), gauge("ml_rmse")),
+            (Some(1.0), Some(share), Some(rmse))
+        );
+        assert_eq!(saved(&again), bytes);
+        // One that is dropped after its successor was made takes nothing from it.
+        let successor = restore(&bytes);
+        drop(again);
+        assert_eq!((gauge("ml_drift"), gauge("ml_rmse")), (Some(1.0), Some(rmse)));
+        drop(successor);
+        // A checkpoint from before goes on, without the verdict.
+        let old = restore(&without_drift(&bytes));
+        assert_eq!((gauge("ml_drift"), gauge("ml_rmse")), (Some(0.0), Some(rmse)));
+        assert_eq!(saved(&restore(&saved(&old))), saved(&old));
+        // What is refused is told, and ends as well.
+        drop(old);
+        let mut changed = of.clone();
+        changed.0.models[0].features.pop();
+        let mut refused = Predicting::new(changed.0.clone(), &changed.1, PARTITION, None);
+        refused.restore(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(gauge("tideline_prediction_refused"), Some(1.0));
+        drop(refused);
+        assert_eq!(gauge("tideline_prediction_refused"), Some(0.0));
+    });
 }
 
 /// Keeps what it is told; fails while it is told to.

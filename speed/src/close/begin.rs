@@ -5,8 +5,9 @@
 //! that end, and every change after it is read; those that are in both change nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tideline_common::ports::{PortResult, Progress, ViewSchema};
+use tideline_common::ports::{PortResult, Progress, ShardPanes, ViewSchema};
 use tideline_common::position::Shard;
 use tideline_common::time::Timestamp;
 use tideline_common::watermark::Watermark;
@@ -18,26 +19,52 @@ use super::state::State;
 use crate::SpeedError;
 use crate::context::compute;
 
-/// Makes the first checkpoint, unless there is one.
+/// How often it is begun again when another process was faster.
+const ATTEMPTS: u32 = 5;
+
+/// Makes the first checkpoint of this version of the view, or the first after those of another, unless the newest is of
+/// this one.
 ///
 /// # Errors
-/// Stores that refuse.
+/// Stores that refuse; [`SpeedError::Superseded`] when other versions are faster again and again.
 pub(super) async fn begin(context: &Context) -> Result<(), SpeedError> {
-    if chain::has_begun(context).await? {
-        return Ok(());
+    let mut attempt = 0;
+    loop {
+        if chain::has_begun(context).await? {
+            return Ok(());
+        }
+        attempt += 1;
+        match begin_after(context, chain::load(context).await?).await {
+            Err(SpeedError::Superseded { .. }) if attempt < ATTEMPTS => {
+                tokio::time::sleep(context.pause(attempt)).await;
+            }
+            outcome => return outcome,
+        }
     }
-    let (state, known) = match chain::load(context).await? {
+}
+
+/// Makes the first checkpoint after what is known.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn begin_after(context: &Context, known: Known) -> Result<(), SpeedError> {
+    let (state, first) = match known {
         Known::State(_) => return Ok(()),
-        Known::Closed(state) => (*state, true),
-        Known::Nothing(state) => (*state, false),
+        Known::Closed(state) => (*state, false),
+        Known::Nothing(state) => (*state, true),
     };
-    let state = read_views(context, state, !known).await?;
+    let state = read_views(context, state, first).await?;
     chain::put_first(context, &state).await?;
-    tracing::info!(view = context.view.name, partition = context.partition, "windows begin to be closed");
+    tracing::info!(view = context.view.name, partition = context.partition, first, "windows begin to be closed");
     Ok(())
 }
 
 /// Takes over what the views hold, and goes on at the end of the topic. `first`: windows that have ended are not closed.
+///
+/// Otherwise the panes of shards are taken over, too, of which progress tells that another version was last at work on them:
+/// this one is back after it. They are from before, so whatever is told of them from now on is newer; and how far such a shard
+/// has come is what it says itself, when it starts where this version had stopped. It does not tell again of what it had told
+/// by then.
 pub(super) async fn read_views(context: &Context, mut state: State, first: bool) -> Result<State, SpeedError> {
     let topic = context.topic();
     let info = context.retry("look up topic", || context.ports.log.topic(&topic)).await?;
@@ -51,14 +78,22 @@ pub(super) async fn read_views(context: &Context, mut state: State, first: bool)
     }
     let schema = ViewSchema::from(context.view.as_ref());
     let from = state.board.needed_from().unwrap_or(Timestamp::MIN);
-    let panes = if progress.is_empty() {
+    let panes = if first && progress.is_empty() {
         Vec::new()
     } else {
         let now = context.ports.clock.now();
         let read = || context.ports.views.shards_between(&schema, from, Timestamp::MAX, now);
         context.retry("read views", read).await?
     };
+    let view = Arc::clone(&context.view);
     let state = compute(move || {
+        if !first {
+            let known = |shard: &Shard| progress.iter().any(|(of, _)| of == shard);
+            let before = panes.iter().filter(|of| view.sources.contains(&of.shard.source) && !known(&of.shard));
+            for ShardPanes { shard, panes } in before {
+                state.board.load_before(shard, panes);
+            }
+        }
         let none = tideline_common::state::StateBatch::new(&schema.fields);
         for (shard, progress) in &progress {
             let of = panes.iter().find(|panes| panes.shard == *shard).map_or(&none, |panes| &panes.panes);

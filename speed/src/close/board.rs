@@ -173,6 +173,11 @@ impl Board {
         taken
     }
 
+    /// Takes in what the views hold of a shard of which it is not known up to where: anything that is told of it is newer.
+    pub(super) fn load_before(&mut self, shard: &Shard, panes: &StateBatch) {
+        self.take_panes(shard, 0, panes);
+    }
+
     fn take_panes(&mut self, shard: &Shard, position: Offset, panes: &StateBatch) -> Taken {
         let mut taken = Taken::default();
         for row in 0..panes.len() {

@@ -4,13 +4,19 @@
 //! done, each checkpoint only if absent and under the number that follows the one before. Of two processes that are at
 //! work on one partition without knowing of each other one loses, and goes on from what the other has put: nothing is
 //! ever done of which there is not one decision.
+//!
+//! Versions of the view share the numbers: the newest checkpoint says what has closed, whosever it is. A version goes on
+//! from one of its own only if that is the newest. One that comes back after another was at work, because a definition was
+//! taken back, would else close again what that one has closed; it goes on after it, as the other had gone on after this one.
+//! As the version is part of the name, two versions may put one number; so whoever has put a checkpoint looks whether it is
+//! alone before it does anything, and takes it back if it is not.
 
 use tideline_common::ports::{Created, PortError, PortResult};
 
 use super::context::Context;
 use super::state::State;
 use crate::SpeedError;
-use crate::context::{compute, is_absent};
+use crate::context::compute;
 
 /// Folder of the checkpoints.
 pub const CLOSE: &str = "close";
@@ -58,28 +64,30 @@ pub(super) enum Known {
     Nothing(Box<State>),
 }
 
+/// How often it is looked again when what was found is gone: another process has put newer ones.
+const LOOKS: u32 = 5;
+
 /// The newest checkpoint that can be read.
 ///
 /// # Errors
-/// `NotFound` when those that were found are gone: another process has put newer ones.
+/// `NotFound` when those that were found are gone again and again.
 pub(super) async fn load(context: &Context) -> Result<Known, SpeedError> {
-    let found = find(context).await?;
-    let is_ours = |found: &&Found| found.version == context.view.version;
-    let after = found.iter().map(|found| found.sequence + 1).max().unwrap_or(0);
-    let mut gone = None;
-    let ours = found.iter().filter(is_ours);
-    for (found, own) in ours.map(|f| (f, true)).chain(found.iter().filter(|f| !is_ours(f)).map(|f| (f, false))) {
-        let bytes = match context.retry("read checkpoint", || context.ports.objects.get(&found.path)).await {
-            Ok(bytes) => bytes,
-            Err(error) if is_absent(&error) => {
-                gone = Some(error);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if gone.is_some() && !own {
-            break;
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match look(context).await {
+            Err(SpeedError::Port(PortError::NotFound { .. })) if looks < LOOKS => {}
+            outcome => return outcome,
         }
+    }
+}
+
+async fn look(context: &Context) -> Result<Known, SpeedError> {
+    let found = find(context).await?;
+    let after = found.first().map_or(0, |newest| newest.sequence + 1);
+    for found in found {
+        // One that is gone is older than one that was not found.
+        let bytes = context.retry("read checkpoint", || context.ports.objects.get(&found.path)).await?;
         let mut state = context.fresh();
         let sequence = found.sequence;
         let decoded = compute(move || state.decode(&bytes, sequence).map(|same| (state, same))).await?;
@@ -96,17 +104,14 @@ pub(super) async fn load(context: &Context) -> Result<Known, SpeedError> {
             }
         }
     }
-    if let Some(error) = gone {
-        return Err(error.into());
-    }
     let mut state = context.fresh();
     state.sequence = after;
     Ok(Known::Nothing(Box::new(state)))
 }
 
-/// Whether there is a checkpoint of this version.
+/// Whether the newest checkpoint is of this version.
 pub(super) async fn has_begun(context: &Context) -> PortResult<bool> {
-    Ok(find(context).await?.iter().any(|found| found.version == context.view.version))
+    Ok(find(context).await?.first().is_some_and(|newest| newest.version == context.view.version))
 }
 
 /// Puts the checkpoint of a state.
@@ -117,26 +122,18 @@ pub(super) async fn put(context: &Context, sequence: u64, bytes: Vec<u8>) -> Res
     let bytes = bytes::Bytes::from(bytes);
     let (path, objects) = (path(context, sequence), &context.ports.objects);
     let created = context.retry("write checkpoint", || objects.put_if_absent(&path, bytes.clone())).await?;
-    let superseded = || SpeedError::Superseded { what: context.name() };
     if created == Created::Exists {
         // Ours, if the answer to the first attempt was lost.
         let there = context.retry("read checkpoint", || objects.get(&path)).await;
         if !there.is_ok_and(|there| there == bytes) {
-            return Err(superseded());
+            return Err(superseded(context));
         }
     }
-    // Old ones are dropped: the place was free for one who has slept through all that came after.
-    let found = find(context).await?;
-    let ours: Vec<&Found> = found.iter().filter(|found| found.version == context.view.version).collect();
-    if ours.first().is_none_or(|newest| newest.sequence != sequence) {
-        if let Err(error) = objects.delete(&path).await {
-            tracing::warn!(path, %error, "a checkpoint that nobody reads could not be dropped");
-        }
-        return Err(superseded());
-    }
-    let others = found.iter().filter(|found| found.version != context.view.version);
-    // Of other versions one is enough: to know what they have closed.
-    let old = ours.into_iter().skip(context.config.checkpoints_kept).chain(others.skip(1));
+    let found = alone(context, sequence).await?;
+    let (ours, others): (Vec<Found>, Vec<Found>) =
+        found.into_iter().partition(|found| found.version == context.view.version);
+    // Of other versions one is enough: to know what they have closed, where ours are damaged.
+    let old = ours.into_iter().skip(context.config.checkpoints_kept).chain(others.into_iter().skip(1));
     for found in old {
         // What is not dropped now is dropped the next time.
         if let Err(error) = objects.delete(&found.path).await {
@@ -146,11 +143,40 @@ pub(super) async fn put(context: &Context, sequence: u64, bytes: Vec<u8>) -> Res
     Ok(())
 }
 
-/// Puts the first checkpoint; one that is there is as good.
-pub(super) async fn put_first(context: &Context, state: &State) -> Result<(), PortError> {
+/// Puts the first checkpoint of this version, or the first after those of another; one of this version that is there is as good.
+///
+/// # Errors
+/// [`SpeedError::Superseded`] when there is one of another version of this number, or later ones.
+pub(super) async fn put_first(context: &Context, state: &State) -> Result<(), SpeedError> {
     let (path, bytes) = (path(context, state.sequence), bytes::Bytes::from(state.encode()));
-    context.retry("write checkpoint", || context.ports.objects.put_if_absent(&path, bytes.clone())).await?;
-    Ok(())
+    match context.retry("write checkpoint", || context.ports.objects.put_if_absent(&path, bytes.clone())).await? {
+        Created::Yes => alone(context, state.sequence).await.map(|_| ()),
+        Created::Exists => Ok(()),
+    }
+}
+
+/// All checkpoints, if the one of this number and version is the newest, and the only one of its number. Else it is taken
+/// back, before anything that it decides was done: old ones are dropped, so that its place was free for one who has slept
+/// through all that came after it; and another version may have taken the number.
+async fn alone(context: &Context, sequence: u64) -> Result<Vec<Found>, SpeedError> {
+    let found = find(context).await?;
+    if is_alone(&found, sequence, &context.view.version) {
+        return Ok(found);
+    }
+    let path = path(context, sequence);
+    if let Err(error) = context.ports.objects.delete(&path).await {
+        tracing::warn!(path, %error, "a checkpoint that nobody reads could not be dropped");
+    }
+    Err(superseded(context))
+}
+
+fn is_alone(newest_first: &[Found], sequence: u64, version: &str) -> bool {
+    let mut last = newest_first.iter().take_while(|found| found.sequence >= sequence);
+    last.next().is_some_and(|found| found.sequence == sequence && found.version == version) && last.next().is_none()
+}
+
+fn superseded(context: &Context) -> SpeedError {
+    SpeedError::Superseded { what: context.name() }
 }
 
 #[cfg(test)]
@@ -162,5 +188,21 @@ mod tests {
         let of = |name: &str| parse(format!("close/v/0/{name}")).map(|found| (found.sequence, found.version));
         assert_eq!(of("00000000000000000007-00ff.ckpt"), Some((7, "00ff".to_owned())));
         assert_eq!((of("7-00ff.ckpt"), of("00000000000000000007-00ff.tmp"), of("x")), (None, None, None));
+    }
+
+    #[test]
+    fn a_number_is_one_versions() {
+        let alone = |others: &[(u64, &str)]| {
+            let found = |(sequence, version): &(u64, &str)| Found {
+                sequence: *sequence,
+                version: (*version).to_owned(),
+                path: String::new(),
+            };
+            is_alone(&others.iter().map(found).collect::<Vec<_>>(), 7, "b")
+        };
+        assert!(alone(&[(7, "b")]) && alone(&[(7, "b"), (6, "c"), (6, "b")]));
+        assert!(!alone(&[(7, "c"), (7, "b")]) && !alone(&[(7, "b"), (7, "a")]), "another version has put it, too");
+        assert!(!alone(&[(8, "a"), (7, "b")]) && !alone(&[(9, "b"), (7, "b")]), "others are further");
+        assert!(!alone(&[(6, "b")]) && !alone(&[]), "it was dropped as an old one");
     }
 }

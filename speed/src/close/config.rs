@@ -7,6 +7,9 @@ use tideline_common::time::Span;
 
 use crate::SpeedError;
 
+/// The longest pause that the other side of a webhook may ask for: beyond it, it is tried nevertheless.
+const RETRY_AFTER_MAX: Span = Span::HOUR;
+
 /// How windows are closed and alerts delivered. As TOML (`[close]`), lengths of time are written as text: `"200ms"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,12 +43,12 @@ pub struct CloseConfig {
     /// First pause before a post is tried again; doubles each time. 1 ms to `webhook_retry_max`.
     #[serde(with = "crate::config::text")]
     pub webhook_retry_initial: Span,
-    /// Longest pause, also where the other side asks for a longer one. At most 1 h.
+    /// Longest pause, unless the other side asks for a longer one, which is heeded up to an hour. At most 1 h.
     #[serde(with = "crate::config::text")]
     pub webhook_retry_max: Span,
-    /// Posts that are on their way at once, per view and partition. 1 to 1,000.
+    /// Posts that are on their way at once, per alert and partition. 1 to 1,000.
     pub max_posts_at_once: usize,
-    /// Posts that wait, per view and partition. What comes beyond it is not posted, and counted. 1 to 1,000,000.
+    /// Posts that wait, per alert and partition. What comes beyond it is not posted, and counted. 1 to 1,000,000.
     pub max_posts: usize,
     /// How long the topic of fired alerts keeps them. At least 1 min.
     #[serde(with = "crate::config::text")]
@@ -121,10 +124,10 @@ impl CloseConfig {
         backoff(self.retry_initial, self.retry_max, attempt, seed)
     }
 
-    /// The pause before attempt `attempt` of a post, which asked for `wanted`.
+    /// The pause after attempt `attempt` of a post, whose answer asked for `wanted`.
     pub(super) fn webhook_pause(&self, attempt: u32, seed: u64, wanted: Option<Duration>) -> Duration {
         let own = backoff(self.webhook_retry_initial, self.webhook_retry_max, attempt, seed);
-        wanted.map_or(own, |wanted| own.max(wanted.min(self.webhook_retry_max.to_std())))
+        wanted.map_or(own, |wanted| own.max(wanted.min(RETRY_AFTER_MAX.to_std())))
     }
 }
 
@@ -160,7 +163,8 @@ mod tests {
         let pause = |wanted: Option<u64>| config.webhook_pause(0, 7, wanted.map(Duration::from_secs));
         assert!(pause(None) <= Duration::from_secs(1) && pause(None) >= Duration::from_millis(499));
         assert_eq!(pause(Some(20)), Duration::from_secs(20));
-        assert_eq!(pause(Some(9_999)), Duration::from_mins(5));
+        assert_eq!(pause(Some(1_800)), Duration::from_mins(30), "longer than its own longest");
+        assert_eq!(pause(Some(9_999)), Duration::from_hours(1));
         assert!(config.webhook_pause(40, 7, None) <= Duration::from_mins(5));
     }
 }

@@ -2,120 +2,161 @@
 //!
 //! At least once: a post is forgotten when the other side has taken it, has refused it for good, or has not taken it in
 //! [`CloseConfig::webhook_attempts`](super::CloseConfig) attempts. Whichever it was is counted. A restart sends again
-//! what was not known to have been taken, under the same id.
+//! what was not known to have been taken, under the same id, and counts its attempts anew.
+//!
+//! Alerts do not wait for each other: each has requests of its own, and a post has one only while it is being sent. How
+//! often it was tried, and when it is to be tried again, is noted here meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tideline_common::ports::WebhookPost;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 use super::consumer::Post;
 use super::context::Context;
 
-/// Posts on their way; dropped, they end where they stand.
+/// See the module. Dropped, requests end where they stand.
 #[derive(Debug, Default)]
 pub(super) struct Posts {
-    tasks: JoinSet<String>,
-    under_way: BTreeSet<String>,
+    requests: JoinSet<Outcome>,
+    /// Which post each request is for: its alert, and its id.
+    under_way: HashMap<Id, (String, String)>,
+    /// Requests under way, by alert.
+    at_once: BTreeMap<String, u32>,
+    /// Posts that are being tried, or were and are to be again, by id.
+    tried: BTreeMap<String, Tried>,
+}
+
+/// How it stands with a post that was not taken yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    /// Attempts that have failed.
+    failed: u32,
+    /// When it is tried again; `None` while it is under way.
+    next: Option<Instant>,
+}
+
+/// What has come of a request.
+#[derive(Debug)]
+enum Outcome {
+    /// Nothing more is to be done.
+    Over,
+    /// It may be taken later, which the other side may have said when.
+    Failed { reason: String, wanted: Option<Duration> },
 }
 
 impl Posts {
-    /// Sends those of `posts` that are not under way, as many as may be at once.
+    /// Sends those of `posts` that are due, of each alert as many as may be under way at once.
     pub(super) fn start(&mut self, context: &Arc<Context>, posts: &[Post]) {
+        let now = Instant::now();
         for post in posts {
-            if self.tasks.len() >= context.config.max_posts_at_once {
-                return;
+            let at_once = self.at_once.get(&post.alert).copied().unwrap_or(0);
+            if at_once as usize >= context.config.max_posts_at_once {
+                continue;
             }
-            if self.under_way.insert(post.id.clone()) {
-                self.tasks.spawn(deliver(Arc::clone(context), post.clone()));
-            }
+            let failed = match self.tried.get(&post.id) {
+                None => 0,
+                Some(Tried { failed, next: Some(next) }) if *next <= now => *failed,
+                Some(_) => continue,
+            };
+            self.tried.insert(post.id.clone(), Tried { failed, next: None });
+            self.at_once.insert(post.alert.clone(), at_once + 1);
+            let request = self.requests.spawn(send(Arc::clone(context), post.clone()));
+            self.under_way.insert(request.id(), (post.alert.clone(), post.id.clone()));
         }
     }
 
     /// The ids of those that need no more to be done.
-    pub(super) fn done(&mut self) -> Vec<String> {
+    pub(super) fn done(&mut self, context: &Context) -> Vec<String> {
         let mut done = Vec::new();
-        while let Some(ended) = self.tasks.try_join_next() {
-            match ended {
-                Ok(id) => {
-                    self.under_way.remove(&id);
-                    done.push(id);
+        while let Some(ended) = self.requests.try_join_next_with_id() {
+            let (request, outcome) = match ended {
+                Ok(ended) => ended,
+                Err(error) => (error.id(), Outcome::Failed { reason: error.to_string(), wanted: None }),
+            };
+            let Some((alert, id)) = self.under_way.remove(&request) else { continue };
+            if let Some(at_once) = self.at_once.get_mut(&alert) {
+                *at_once -= 1;
+                if *at_once == 0 {
+                    self.at_once.remove(&alert);
                 }
-                Err(error) => {
-                    tracing::error!(%error, "a post to a webhook ended by itself");
-                    // Which one is not known: all that wait are looked at again.
-                    self.tasks.abort_all();
-                    self.under_way.clear();
-                }
+            }
+            let over = match outcome {
+                Outcome::Over => true,
+                Outcome::Failed { reason, wanted } => self.failed(context, &alert, &id, &reason, wanted),
+            };
+            if over {
+                self.tried.remove(&id);
+                done.push(id);
             }
         }
         done
     }
+
+    /// Notes an attempt that has failed. Says whether it was the last.
+    fn failed(&mut self, context: &Context, alert: &str, id: &str, reason: &str, wanted: Option<Duration>) -> bool {
+        tell(alert, "retried");
+        let config = &context.config;
+        let tried = self.tried.entry(id.to_owned()).or_default();
+        let attempt = tried.failed;
+        tried.failed += 1;
+        if tried.failed >= config.webhook_attempts {
+            tracing::error!(alert, id, reason, attempts = tried.failed, "an alert is given up: nobody took it");
+            tell(alert, "given_up");
+            return true;
+        }
+        let pause = config.webhook_pause(attempt, xxhash_rust::xxh3::xxh3_64(id.as_bytes()), wanted);
+        tried.next = Some(Instant::now() + pause);
+        tracing::warn!(alert, id, attempt, ?pause, reason, "an alert could not be posted, will try again");
+        false
+    }
 }
 
-/// Ends when nothing more is to be done.
-async fn deliver(context: Arc<Context>, post: Post) -> String {
+fn tell(alert: &str, outcome: &'static str) {
+    let labels = [("alert", alert.to_owned()), ("outcome", outcome.to_owned())];
+    metrics::counter!("tideline_alert_posts_total", &labels).increment(1);
+}
+
+/// One attempt.
+async fn send(context: Arc<Context>, post: Post) -> Outcome {
     let Post { alert, id, body } = post;
-    let told = |outcome: &'static str| {
-        metrics::counter!("tideline_alert_posts_total", "alert" => alert.clone(), "outcome" => outcome).increment(1);
-    };
     let plan = context.plan.alerts.iter().find(|plan| plan.name == alert);
     let Some((url, secret)) = plan.and_then(|plan| Some((plan.webhook.clone()?, plan.secret.clone()))) else {
         tracing::warn!(alert, id, "an alert is not posted: it has no webhook any more");
-        told("dropped");
-        return id;
+        tell(&alert, "dropped");
+        return Outcome::Over;
     };
-    let body = Bytes::from(body);
-    let config = &context.config;
-    let seed = xxhash_rust::xxh3::xxh3_64(id.as_bytes());
-    let mut reason = String::new();
-    for attempt in 0..config.webhook_attempts {
-        let post = WebhookPost {
-            url: url.clone(),
-            id: id.clone(),
-            secret: secret.clone(),
-            at: context.ports.clock.now(),
-            body: body.clone(),
-            timeout: config.webhook_timeout.to_std(),
-        };
-        let mut wanted = None;
-        match context.ports.webhook.post(&post).await {
-            Ok(answer) if answer.is_taken() => {
-                tracing::debug!(alert, id, attempt, "alert posted");
-                told("delivered");
-                return id;
-            }
-            Ok(answer) if answer.is_retryable() => {
-                reason = format!("status {}", answer.status);
-                wanted = answer.retry_after;
-            }
-            Ok(answer) => {
-                tracing::error!(
-                    alert,
-                    id,
-                    status = answer.status,
-                    "the webhook refuses an alert: it is not posted again"
-                );
-                told("refused");
-                return id;
-            }
-            Err(error) if error.is_retryable() => reason = error.to_string(),
-            Err(error) => {
-                tracing::error!(alert, id, %error, "an alert cannot be posted");
-                told("refused");
-                return id;
-            }
+    let post = WebhookPost {
+        url,
+        id: id.clone(),
+        secret,
+        at: context.ports.clock.now(),
+        body: Bytes::from(body),
+        timeout: context.config.webhook_timeout.to_std(),
+    };
+    match context.ports.webhook.post(&post).await {
+        Ok(answer) if answer.is_taken() => {
+            tracing::debug!(alert, id, "alert posted");
+            tell(&alert, "delivered");
+            Outcome::Over
         }
-        told("retried");
-        let pause = config.webhook_pause(attempt, seed, wanted);
-        tracing::warn!(alert, id, attempt, ?pause, reason, "an alert could not be posted, will try again");
-        if attempt + 1 < config.webhook_attempts {
-            tokio::time::sleep(pause).await;
+        Ok(answer) if answer.is_retryable() => {
+            Outcome::Failed { reason: format!("status {}", answer.status), wanted: answer.retry_after }
+        }
+        Ok(answer) => {
+            tracing::error!(alert, id, status = answer.status, "the webhook refuses an alert: it is not posted again");
+            tell(&alert, "refused");
+            Outcome::Over
+        }
+        Err(error) if error.is_retryable() => Outcome::Failed { reason: error.to_string(), wanted: None },
+        Err(error) => {
+            tracing::error!(alert, id, %error, "an alert cannot be posted");
+            tell(&alert, "refused");
+            Outcome::Over
         }
     }
-    tracing::error!(alert, id, reason, attempts = config.webhook_attempts, "an alert is given up: nobody took it");
-    told("given_up");
-    id
 }

@@ -55,7 +55,7 @@ pub(super) struct State {
 }
 
 /// What a round has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Round {
     /// Rows of windows that have closed.
     pub(super) rows: u64,
@@ -63,8 +63,8 @@ pub(super) struct Round {
     pub(super) more: bool,
     /// Whether something was decided that is to be done.
     pub(super) decided: bool,
-    /// Posts for which there was no room.
-    pub(super) dropped: u64,
+    /// Posts for which there was no room, by alert.
+    pub(super) dropped: BTreeMap<String, u64>,
 }
 
 /// What a checkpoint cannot be.
@@ -140,7 +140,8 @@ impl State {
         Ok(taken)
     }
 
-    /// Looks at running windows, closes those that can change no more, and decides what follows.
+    /// Looks at running windows, closes those that can change no more, and decides what follows. Of each alert at most
+    /// `most_posts` posts wait.
     pub(super) fn round(&mut self, ends: Option<&Ends>, now: Timestamp, most_rows: usize, most_posts: usize) -> Round {
         let mut effects = Vec::new();
         let mut round = Round::default();
@@ -182,17 +183,43 @@ impl State {
         }
         round.decided = !effects.is_empty();
         self.is_new |= round.decided || round.rows > 0;
+        round.dropped = self.decide(effects, most_posts);
+        round
+    }
+
+    /// Takes note of what is to be done. Answers the posts for which there was no room, by alert: one whose receiver is gone
+    /// takes none from the others.
+    fn decide(&mut self, effects: Vec<Effect>, most_posts: usize) -> BTreeMap<String, u64> {
+        let mut dropped = BTreeMap::new();
+        let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+        if effects.iter().any(|effect| matches!(effect, Effect::Post(_))) {
+            for post in &self.posts {
+                match waiting.get_mut(&post.alert) {
+                    Some(waiting) => *waiting += 1,
+                    None => {
+                        waiting.insert(post.alert.clone(), 1);
+                    }
+                }
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Append { topic, record } => self.records.push((topic, record)),
                 Effect::Store { path, content } => {
                     self.objects.insert(path, content);
                 }
-                Effect::Post(post) if self.posts.len() < most_posts => self.posts.push(post),
-                Effect::Post(_) => round.dropped += 1,
+                Effect::Post(post) => {
+                    let waiting = waiting.entry(post.alert.clone()).or_default();
+                    if *waiting < most_posts {
+                        *waiting += 1;
+                        self.posts.push(post);
+                    } else {
+                        *dropped.entry(post.alert).or_default() += 1;
+                    }
+                }
             }
         }
-        round
+        dropped
     }
 
     /// The checkpoint of this state.
@@ -361,6 +388,26 @@ topic = "counts"
         assert_eq!(other.records, one.records);
         other.sequence = 7;
         assert_eq!(other.encode(), bytes);
+    }
+
+    #[test]
+    fn each_alert_has_room_of_its_own_for_posts() {
+        let mut state = state();
+        let posts = |alert: &str, ids: std::ops::Range<u32>| -> Vec<Effect> {
+            let post = |id: u32| Post { alert: alert.to_owned(), id: format!("{alert}{id}"), body: b"{}".to_vec() };
+            ids.map(|id| Effect::Post(post(id))).collect()
+        };
+        assert_eq!(state.decide(posts("gone", 0..2), 3), BTreeMap::new());
+        let both = [posts("gone", 2..7), posts("well", 0..3)].concat();
+        assert_eq!(state.decide(both, 3), BTreeMap::from([("gone".to_owned(), 4)]));
+        let ids: Vec<&str> = state.posts.iter().map(|post| post.id.as_str()).collect();
+        assert_eq!(ids, ["gone0", "gone1", "gone2", "well0", "well1", "well2"]);
+        // What waits is in the checkpoint, as many as there are.
+        let mut other = self::state();
+        assert!(other.decode(&state.encode(), 0).unwrap());
+        assert_eq!(other.posts, state.posts);
+        state.posts.retain(|post| post.id != "gone1");
+        assert_eq!(state.decide(posts("gone", 7..9), 3), BTreeMap::from([("gone".to_owned(), 1)]));
     }
 
     #[test]

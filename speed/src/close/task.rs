@@ -87,8 +87,8 @@ async fn run(context: &Arc<Context>, stop: &CancellationToken) -> Result<(), Spe
         loop {
             match chain::load(context).await? {
                 Known::State(state) => return Ok::<_, SpeedError>(state),
-                // Its checkpoints are gone: from the beginning.
-                Known::Closed(_) | Known::Nothing(_) => begin::begin(context).await?,
+                // Another version was at work meanwhile, or its checkpoints are gone.
+                known => begin::begin_after(context, known).await?,
             }
         }
     };
@@ -199,7 +199,7 @@ impl Task<'_> {
         }
         loop {
             let context = self.context;
-            let done = self.posts.done();
+            let done = self.posts.done(context);
             let state = self.state()?;
             if !done.is_empty() {
                 state.posts.retain(|post| !done.contains(&post.id));
@@ -228,14 +228,11 @@ impl Task<'_> {
                         .set(watermark.0 as f64 / 1e6);
                 }
             }
-            if round.dropped > 0 {
-                tracing::error!(
-                    view = context.view.name,
-                    dropped = round.dropped,
-                    "too many posts to webhooks wait: alerts are not posted"
-                );
-                metrics::counter!("tideline_alert_posts_dropped_total", "view" => context.view.name.clone())
-                    .increment(round.dropped);
+            for (alert, dropped) in &round.dropped {
+                let view = &context.view.name;
+                tracing::error!(view, alert, dropped, "too many posts of an alert wait: those beyond are not posted");
+                let labels = [("view", view.clone()), ("alert", alert.clone())];
+                metrics::counter!("tideline_alert_posts_dropped_total", &labels).increment(*dropped);
             }
             metrics::counter!("tideline_close_rows_total", "view" => context.view.name.clone()).increment(round.rows);
             context.status.update(|status| status.rows += round.rows);
@@ -308,7 +305,7 @@ impl Task<'_> {
 
     /// Ends in order: what has been taken in since the last checkpoint need not be read again.
     async fn finish(mut self) -> Result<(), SpeedError> {
-        let done = self.posts.done();
+        let done = self.posts.done(self.context);
         let state = self.state()?;
         state.posts.retain(|post| !done.contains(&post.id));
         // What was decided and not done is in the last checkpoint, which must stay the last.

@@ -108,6 +108,8 @@ pub fn config() -> CloseConfig {
 #[derive(Debug, Default)]
 pub struct Receiver {
     pub posts: Mutex<Vec<WebhookPost>>,
+    /// Posts to addresses that end so are taken by nobody.
+    pub gone: Mutex<Option<&'static str>>,
     answers: Mutex<VecDeque<WebhookAnswer>>,
 }
 
@@ -126,6 +128,9 @@ impl Webhook for FaultyWebhook {
     async fn post(&self, post: &WebhookPost) -> PortResult<WebhookAnswer> {
         let work = async {
             self.0.posts.lock().push(post.clone());
+            if self.0.gone.lock().is_some_and(|end| post.url.ends_with(end)) {
+                return Ok(WebhookAnswer { status: 503, retry_after: None });
+            }
             let answer = self.0.answers.lock().pop_front();
             Ok(answer.unwrap_or(WebhookAnswer { status: 204, retry_after: None }))
         };
