@@ -380,7 +380,7 @@ async fn a_hold_is_shown_while_it_lasts_and_kept_by_whoever_takes_over() {
         }
         cancel.cancel();
     };
-    let limit = std::time::Duration::from_secs(60);
+    let limit = std::time::Duration::from_secs(30);
     let (one, ()) = tokio::time::timeout(limit, async { tokio::join!(step, others) }).await.unwrap();
     // The first is killed.
     drop(one);
