@@ -9,6 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tideline_common::time::{Span, Timestamp};
+use tokio::sync::Notify;
 
 use super::auth::{Auth, ClientCredentials, Grant};
 use super::backoff::Backoff;
@@ -16,6 +17,7 @@ use super::budget::{Budget, Rate};
 use super::error::{FetchError, Next};
 use super::limits;
 use super::secret::Secret;
+use super::status::StatusCell;
 use super::time::Time;
 
 /// Bounds of an API's use.
@@ -61,6 +63,10 @@ pub struct Api {
     backoff: Backoff,
     time: Time,
     reading: Reading,
+    /// Where holds are shown.
+    status: Option<StatusCell>,
+    /// Somebody begins to wait for the end of a hold.
+    waiting: Notify,
 }
 
 /// An attempt that failed.
@@ -96,7 +102,7 @@ impl Api {
         // Two connectors that fail together must not come back together.
         let seed = config.name.bytes().fold(now.micros() as u64, |seed, byte| seed.rotate_left(7) ^ u64::from(byte));
         let backoff = Backoff::new(config.retry_initial, config.retry_max, seed);
-        Ok(Self { client, auth, config, budget, backoff, time, reading })
+        Ok(Self { client, auth, config, budget, backoff, time, reading, status: None, waiting: Notify::new() })
     }
 
     /// The time as the API's user sees it.
@@ -104,9 +110,37 @@ impl Api {
         self.time.now()
     }
 
-    /// Until when nothing is asked for because the server said so.
+    /// Shows in `status` from now on until when the server holds it.
+    pub(super) fn show_in(&mut self, status: StatusCell) {
+        self.status = Some(status);
+    }
+
+    /// Until when nothing is asked for because the server said so; `None` when that is over.
     pub fn held_until(&self) -> Option<Timestamp> {
-        self.budget.lock().held_until()
+        self.budget.lock().held_until(self.time.now())
+    }
+
+    /// No request before `until`, which is a day from now at most: the server has said so, or had said so to whoever asked
+    /// before.
+    pub(super) fn hold(&self, until: Timestamp) {
+        let now = self.time.now();
+        self.budget.lock().hold(until.min(now.plus(limits::HOLD_MAX)), now);
+        self.show();
+    }
+
+    /// Until a request begins to wait because the server said so.
+    pub(super) async fn held_up(&self) {
+        self.waiting.notified().await;
+    }
+
+    fn show(&self) {
+        let Some(status) = &self.status else { return };
+        let held_until = self.held_until();
+        status.change(|status| {
+            status.held_until = held_until;
+            // A poll that is held up goes on then; it may be the one that was due.
+            status.next_poll = status.next_poll.max(held_until);
+        });
     }
 
     /// GET, decoded. What may pass is waited for and tried again, up to the bound of attempts.
@@ -145,14 +179,14 @@ impl Api {
             if failures >= self.config.attempts {
                 // Whoever comes next waits as the server said.
                 if let Next::After(span) = next {
-                    self.budget.lock().hold(self.time.now().plus(span));
+                    self.hold(self.time.now().plus(span));
                 }
                 return Err(error);
             }
             tracing::warn!(connector = self.config.name, %error, failures, %wait, "an API did not answer as it should; trying again");
             match next {
                 // In the budget, so that a status shows it.
-                Next::After(span) => self.budget.lock().hold(self.time.now().plus(span)),
+                Next::After(span) => self.hold(self.time.now().plus(span)),
                 _ => self.time.pause(wait).await,
             }
         }
@@ -204,7 +238,12 @@ impl Api {
                 Ok(()) => break,
                 Err(wait) => wait,
             };
+            if self.held_until().is_some() {
+                self.waiting.notify_one();
+            }
             self.time.pause(wait).await;
+            // It may be over.
+            self.show();
         }
         let begun = self.time.now();
         let answered = request.send().await;
@@ -221,7 +260,7 @@ impl Api {
         let (status, headers) = (response.status(), response.headers().clone());
         let told = limits::hold(&headers, self.time.now());
         if let Some(until) = told {
-            self.budget.lock().hold(until);
+            self.hold(until);
         }
         if status.is_success() {
             return body(url, response, self.config.max_body_bytes, false).await;

@@ -2,6 +2,8 @@
 
 use tideline_common::time::{Span, Timestamp};
 
+use super::limits;
+
 /// So many requests per window, such as `60/1m` or `300/15m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -81,12 +83,10 @@ impl Budget {
     /// # Errors
     /// The time to wait before asking again.
     pub fn take(&mut self, now: Timestamp) -> Result<(), Span> {
-        if let Some(until) = self.held_until {
-            if now < until {
-                return Err(until.since(now));
-            }
-            self.held_until = None;
+        if let Some(until) = self.held_until(now) {
+            return Err(until.since(now));
         }
+        self.held_until = None;
         let Some(refill) = self.refill else { return Ok(()) };
         // A full bucket overflows; a clock that was set back fills nothing, and does not wait for its old time either.
         self.empty_at = self.empty_at.max(now.minus(Span(self.burst * refill))).min(now);
@@ -99,13 +99,13 @@ impl Budget {
     }
 
     /// No request before `until`; an earlier end of a hold does not shorten one that is there.
-    pub fn hold(&mut self, until: Timestamp) {
-        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+    pub fn hold(&mut self, until: Timestamp, now: Timestamp) {
+        self.held_until = self.held_until(now).max(Some(until));
     }
 
-    /// Until when nothing is asked for because the server said so.
-    pub fn held_until(&self) -> Option<Timestamp> {
-        self.held_until
+    /// Until when nothing is asked for because the server said so; `None` when that is over.
+    pub fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_until.filter(|until| limits::holds(*until, now))
     }
 }
 
@@ -130,12 +130,13 @@ mod tests {
         let start = Timestamp::from_millis(5_000);
         let mut budget = Budget::new(None, start);
         assert_eq!(budget.take(start), Ok(()));
-        budget.hold(start.plus(Span::MINUTE));
-        budget.hold(start.plus(Span::SECOND));
+        budget.hold(start.plus(Span::MINUTE), start);
+        budget.hold(start.plus(Span::SECOND), start);
         assert_eq!(budget.take(start), Err(Span::MINUTE));
-        assert_eq!(budget.held_until(), Some(start.plus(Span::MINUTE)));
+        assert_eq!(budget.held_until(start), Some(start.plus(Span::MINUTE)));
+        assert_eq!(budget.held_until(start.plus(Span::MINUTE)), None);
         assert_eq!(budget.take(start.plus(Span::MINUTE)), Ok(()));
-        assert_eq!(budget.held_until(), None);
+        assert_eq!(budget.held_until(start), None);
     }
 
     #[test]
@@ -144,6 +145,13 @@ mod tests {
         budget.take(Timestamp::from_millis(10_000_000)).unwrap();
         let wait = budget.take(Timestamp::from_millis(0)).unwrap_err();
         assert!(wait <= Span::from_secs(2), "{wait}");
+        // A hold of the old time is none, and does not hide one of the new time.
+        let mut budget = Budget::new(None, Timestamp::from_millis(0));
+        budget.hold(Timestamp::from_millis(200_000_000), Timestamp::from_millis(190_000_000));
+        assert_eq!(budget.take(Timestamp::from_millis(0)), Ok(()));
+        budget.hold(Timestamp::from_millis(200_000_000), Timestamp::from_millis(190_000_000));
+        budget.hold(Timestamp::from_millis(60_000), Timestamp::from_millis(0));
+        assert_eq!(budget.take(Timestamp::from_millis(0)), Err(Span::MINUTE));
     }
 
     proptest! {

@@ -1,13 +1,14 @@
 //! How far a connector has come, and who of several processes may ask on its behalf.
 //!
 //! ```text
-//! connectors/<name>/<number, 20 digits>.json     {"version": "1", "holder": .., "until": .., "polled_at": .., "cursor": ..}
+//! connectors/<name>/<number, 20 digits>.json     {"version": "1", "holder": .., "until": .., "polled_at": .., "cursor": .., "held_until": ..}
 //! ```
 //! Notes are a chain, as the files of Bronze are: each is put only if absent, under the number after the last one. Of two
 //! processes that write at once one finds its number taken, and knows that it is no longer the one. A note says until when
 //! its holder has the connector for itself; when that has passed without another note, whoever looks may go on. Older
 //! notes than the last few are deleted, which makes their numbers free again: so a note counts only as the last one, and
-//! whoever put it looks whether it is.
+//! whoever put it looks whether it is. `held_until` is there while the server holds the connector: whoever has it next keeps to
+//! that, too.
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tideline_common::ports::{Created, Objects, PortError, PortResult};
 use tideline_common::time::{Span, Timestamp};
+
+use super::limits;
 
 /// Folder of all cursors.
 pub const CONNECTORS: &str = "connectors";
@@ -34,6 +37,16 @@ pub struct Note {
     pub polled_at: Option<Timestamp>,
     /// Where the next poll goes on, as the connector's feed wrote it.
     pub cursor: Option<Json>,
+    /// Until when the server wants no request, when this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_until: Option<Timestamp>,
+}
+
+impl Note {
+    /// Until when the server wants no request; `None` when that is over.
+    pub fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_until.filter(|until| limits::holds(*until, now))
+    }
 }
 
 /// A note as it is stored.
@@ -124,33 +137,63 @@ impl Cursors {
         Err(PortError::unavailable(self.folder.clone(), "notes come and go faster than they can be read"))
     }
 
-    /// Makes sure that this process has the connector, and has it for a while.
+    /// Makes sure that this process has the connector, and has it for a while, and that it is noted until when the server
+    /// holds it.
     ///
     /// # Errors
     /// Another process has it; the object store does not answer.
-    pub async fn claim(&mut self, now: Timestamp) -> Result<(), CursorError> {
-        let Some(lease) = self.lease else { return Ok(()) };
+    pub async fn claim(&mut self, now: Timestamp, held_until: Option<Timestamp>) -> Result<(), CursorError> {
+        let noted = held_until <= self.note.held_until(now);
+        let Some(lease) = self.lease else {
+            return if noted { Ok(()) } else { self.put_claim(now, now, held_until).await };
+        };
         if self.note.holder != self.holder || self.note.until <= now {
             // Somebody else's note may have been followed by others, and one's own too, once its time is over.
             self.reload().await?;
             if self.note.holder != self.holder && self.note.until > now {
                 return Err(self.taken());
             }
-        } else if self.note.until.since(now) > Span(lease.micros() / 2) {
+        } else if noted && self.note.until.since(now) > Span(lease.micros() / 2) {
             return Ok(());
         }
-        let holder = self.holder.clone();
-        self.put(|last| Note { holder: holder.clone(), until: now.plus(lease), ..last.clone() }).await
+        self.put_claim(now, now.plus(lease), held_until).await
     }
 
-    /// Notes that everything up to `cursor` is in the log, with the poll that began at `polled_at`.
+    async fn put_claim(
+        &mut self,
+        now: Timestamp,
+        until: Timestamp,
+        held_until: Option<Timestamp>,
+    ) -> Result<(), CursorError> {
+        let holder = self.holder.clone();
+        self.put(|last| Note {
+            holder: holder.clone(),
+            until,
+            held_until: held_until.max(last.held_until(now)),
+            ..last.clone()
+        })
+        .await
+    }
+
+    /// Notes that everything up to `cursor` is in the log, with the poll that began at `polled_at`, and until when the server
+    /// holds the connector.
     ///
     /// # Errors
     /// Another process has gone on; the object store does not answer, and the note may be there or not: note it again.
-    pub async fn commit(&mut self, cursor: Json, polled_at: Timestamp, now: Timestamp) -> Result<(), CursorError> {
+    pub async fn commit(
+        &mut self,
+        cursor: Json,
+        polled_at: Timestamp,
+        now: Timestamp,
+        held_until: Option<Timestamp>,
+    ) -> Result<(), CursorError> {
         let until = self.lease.map_or(now, |lease| now.plus(lease));
-        let note = Note { holder: self.holder.clone(), until, polled_at: Some(polled_at), cursor: Some(cursor) };
-        self.put(|_| note.clone()).await
+        let (holder, polled_at, cursor) = (self.holder.clone(), Some(polled_at), Some(cursor));
+        self.put(|last| {
+            let held_until = held_until.max(last.held_until(now));
+            Note { holder: holder.clone(), until, polled_at, cursor: cursor.clone(), held_until }
+        })
+        .await
     }
 
     /// Lets another process have the connector at once.

@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use tideline_common::time::{Span, Timestamp};
 
 /// The longest that a server's word holds: whatever it says, it is asked again after a day.
-const HOLD_MAX: Span = Span::DAY;
+pub(super) const HOLD_MAX: Span = Span::DAY;
 /// Numbers from here on are seconds since 1970 (from 2001 on), smaller ones are seconds from now. X writes the former, Reddit
 /// the latter, under names that differ in a hyphen.
 const EPOCH_FROM: f64 = 1e9;
@@ -28,6 +28,11 @@ pub fn reset(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let at = number(headers, &["x-rate-limit-reset", "x-ratelimit-reset"])?;
     let at = if at >= EPOCH_FROM { Timestamp((at * 1e6) as i64) } else { now.plus(Span((at * 1e6) as i64)) };
     bounded(at, now)
+}
+
+/// Whether `until` is still to come. What is further away than any hold can be is none: the clock was set back since.
+pub(super) fn holds(until: Timestamp, now: Timestamp) -> bool {
+    until > now && until.since(now) <= HOLD_MAX
 }
 
 /// After `now`, and by a day at most; `None` for what is over.

@@ -109,7 +109,8 @@ const REFUSED_MAX: Span = Span::from_secs(15 * 60);
 
 impl Runner {
     /// A connector that has not begun.
-    pub fn new(parts: Parts, around: Surroundings) -> Self {
+    pub fn new(mut parts: Parts, around: Surroundings) -> Self {
+        parts.api.show_in(parts.status.clone());
         let seed = around.time.now().micros() as u64 ^ parts.name.len() as u64;
         let backoff = Backoff::new(parts.retry_initial, parts.retry_max, seed);
         // Without waits between attempts there are none here either: for tests, and for servers on one's own machine.
@@ -156,9 +157,11 @@ impl Runner {
         if self.batch.is_some() {
             return self.append().await;
         }
-        let due = self.due(now);
+        let held_until = self.parts.api.held_until();
+        // While the server holds it, there is nothing that a poll could do.
+        let due = self.due(now).max(held_until.unwrap_or(now));
         if due > now {
-            self.change(|status| status.next_poll = Some(due));
+            self.change(|status| (status.next_poll, status.held_until) = (Some(due), held_until));
             return self.wait_until(due, now);
         }
         match self.fetch(cancel).await {
@@ -169,7 +172,14 @@ impl Runner {
                 self.take(fetched, if end.since(now) > self.parts.every { end } else { now });
                 self.append().await
             }
-            Some(Err(error)) => self.failed(&error),
+            Some(Err(error)) => {
+                let step = self.failed(&error);
+                // What the server said is noted before the wait, not after it. What goes wrong here the next step finds too.
+                if let Err(error) = self.claim(self.around.time.now()).await {
+                    tracing::debug!(connector = self.parts.name, %error, "until when the server holds a connector was not noted");
+                }
+                step
+            }
         }
     }
 
@@ -198,10 +208,19 @@ impl Runner {
             let opened = Cursors::open(objects, &self.parts.name, around.holder.clone(), around.lease).await?;
             self.cursors = Some(opened);
         }
-        match &mut self.cursors {
-            Some(cursors) => cursors.claim(now).await,
-            None => Ok(()),
+        let Some(cursors) = &mut self.cursors else { return Ok(()) };
+        let held_until = self.parts.api.held_until();
+        cursors.claim(now, held_until).await?;
+        // What the server told whoever had the connector before holds for this process too.
+        if let Some(until) = cursors.note().held_until(now).filter(|until| Some(*until) > held_until) {
+            self.parts.api.hold(until);
         }
+        self.change(|status| {
+            if status.state == State::Standby {
+                status.state = State::Starting;
+            }
+        });
+        Ok(())
     }
 
     fn unclaimed(&mut self, error: &CursorError, now: Timestamp) -> Step {
@@ -231,8 +250,11 @@ impl Runner {
             tracing::info!(connector = self.parts.name, reason = %error, "a connector stands by");
         }
         gauge!("tideline_connector_up", "connector" => self.parts.name.clone()).set(0.0);
+        let now = self.around.time.now();
+        let held_until = self.cursors.as_ref().and_then(|cursors| cursors.note().held_until(now));
         self.change(|status| {
             status.state = State::Standby;
+            status.held_until = held_until;
             status.error = None;
             status.next_poll = None;
         });
@@ -246,21 +268,23 @@ impl Runner {
         tokio::pin!(fetch);
         loop {
             // A server that lets one wait for a quarter of an hour must not cost the connector.
-            let renewal = async {
-                match self.around.lease {
-                    Some(lease) => self.around.time.beat(Span(lease.micros() / 3)).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let renewal = Span(self.around.lease.unwrap_or(Span::MINUTE).micros() / 3);
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return None,
                 fetched = &mut fetch => return Some(fetched),
-                () = renewal => {
-                    if let Err(error @ CursorError::Taken { .. }) = cursors.claim(self.around.time.now()).await {
-                        tracing::warn!(connector = self.parts.name, reason = %error, "another process has taken over a connector");
-                        return None;
-                    }
+                // A hold is noted at once: this process may not be the one that is there at its end.
+                () = self.parts.api.held_up() => {}
+                () = self.around.time.beat(renewal) => {}
+            }
+            match cursors.claim(self.around.time.now(), self.parts.api.held_until()).await {
+                Ok(()) => {}
+                Err(error @ CursorError::Taken { .. }) => {
+                    tracing::warn!(connector = self.parts.name, reason = %error, "another process has taken over a connector");
+                    return None;
+                }
+                Err(CursorError::Port(error)) => {
+                    tracing::debug!(connector = self.parts.name, %error, "the lease of a connector was not renewed");
                 }
             }
         }
@@ -346,7 +370,7 @@ impl Runner {
         let Some(cursors) = &mut self.cursors else { return Step::Go };
         // A poll that is not over is due at once, also after a restart.
         let noted_at = if more { polled_at.minus(self.parts.every) } else { polled_at };
-        match cursors.commit(cursor.clone(), noted_at, now).await {
+        match cursors.commit(cursor.clone(), noted_at, now, self.parts.api.held_until()).await {
             Ok(()) => {}
             Err(error @ CursorError::Taken { .. }) => {
                 tracing::warn!(
@@ -386,6 +410,8 @@ impl Runner {
             if transient { self.backoff.wait(self.failures) } else { self.refusals.wait_at_least(self.failures) };
         // Not more often than when it works.
         let wait = wait.max(self.parts.every.min(self.parts.retry_max));
+        let now = self.around.time.now();
+        let wait = self.parts.api.held_until().map_or(wait, |until| wait.max(until.since(now)));
         let state = if transient { State::Failing } else { State::Refused };
         self.wait_after(error, state, wait)
     }

@@ -12,7 +12,7 @@ use super::config::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It has not polled yet.
+    /// It has not polled yet, or not since it has taken over.
     Starting,
     /// Its last poll has worked.
     Running,

@@ -345,6 +345,85 @@ async fn an_api_that_refuses_is_left_alone_for_a_minute_to_a_quarter_of_an_hour(
 }
 
 #[tokio::test]
+async fn a_hold_is_shown_while_it_lasts_and_kept_by_whoever_takes_over() {
+    let world = World::new();
+    let server = Server::start(&world, |_, at| match at {
+        1 => Reply::status(429).with("retry-after", "900"),
+        _ => Reply::ok(&json!({ "page": 1, "total_pages": 1, "results": [] })),
+    })
+    .await;
+    let (mut one, mut two) = (process(&world, &server, "one"), process(&world, &server, "two"));
+    one.settle().await;
+    assert_eq!(one.status().held_until, None);
+    world.advance(Span::from_secs(30));
+    let until = world.now().plus(Span::from_secs(900));
+    world.stand_still();
+    let (cancel, status) = (CancellationToken::new(), one.runner.status());
+    let step = async {
+        one.runner.step(&cancel).await;
+        one
+    };
+    let others = async {
+        while world.last_object().get("held_until").is_none() {
+            tokio::task::yield_now().await;
+        }
+        // The poll is under way, and waits: that is told at once, and to the others too.
+        assert_eq!((status.get().held_until, status.get().next_poll), (Some(until), Some(until)));
+        for _ in 0..12 {
+            let before = world.now();
+            world.beat();
+            while world.now() == before {
+                tokio::task::yield_now().await;
+            }
+            two.settle().await;
+            assert_eq!((two.status().state, two.status().held_until), (State::Standby, Some(until)));
+        }
+        cancel.cancel();
+    };
+    let limit = std::time::Duration::from_secs(30);
+    let (one, ()) = tokio::time::timeout(limit, async { tokio::join!(step, others) }).await.unwrap();
+    // The first is killed.
+    drop(one);
+    world.advance(Span::MINUTE);
+    two.settle().await;
+    while world.now() < until {
+        assert_eq!((two.status().state, two.status().held_until), (State::Starting, Some(until)));
+        assert_eq!(two.status().next_poll, Some(until));
+        assert_eq!(server.asked().len(), 2);
+        two.again(&world).await;
+    }
+    assert_eq!(server.asked().len(), 3);
+    assert_eq!(server.asked()[2].at, until);
+    assert_eq!((two.status().state, two.status().held_until), (State::Running, None));
+}
+
+#[tokio::test]
+async fn a_hold_outlasts_a_restart() {
+    let world = World::new();
+    let server = Server::start(&world, |_, at| match at {
+        0 => Reply::status(429).with("retry-after", "900"),
+        _ => Reply::ok(
+            &json!({ "page": 1, "total_pages": 1, "results": [{ "id": 1, "title": "A", "popularity": 1.5 }] }),
+        ),
+    })
+    .await;
+    let start = world.now();
+    let until = start.plus(Span::from_secs(900));
+    let mut first = world.connector(&server, "tmdb", "api_key = \"k\"\nattempts = 1");
+    first.settle().await;
+    let status = first.status();
+    assert_eq!((status.state, status.held_until, status.next_poll), (State::Failing, Some(until), Some(until)));
+    drop(first);
+    world.advance(Span::from_secs(100));
+    let mut second = world.connector(&server, "tmdb", "api_key = \"k\"\nattempts = 1");
+    assert_eq!(second.settle().await, Span::from_secs(800));
+    assert_eq!((server.asked().len(), second.status().held_until), (1, Some(until)));
+    second.again(&world).await;
+    assert_eq!(server.asked()[1].at, until);
+    assert_eq!((world.take("id"), second.status().held_until), (vec!["1".to_owned()], None));
+}
+
+#[tokio::test]
 async fn a_connector_that_ends_in_order_lets_the_other_go_on_at_once() {
     let world = World::new();
     let server = trending(&world).await;

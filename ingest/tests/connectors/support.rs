@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 pub struct TestTime {
     clock: ManualClock,
     pauses: Mutex<Vec<Span>>,
+    /// Whether pauses do not end.
+    still: AtomicBool,
     beat: tokio::sync::Notify,
 }
 
@@ -44,6 +47,9 @@ impl Clock for TestTime {
 impl Pause for TestTime {
     async fn pause(&self, span: Span) {
         self.pauses.lock().push(span);
+        if self.still.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         self.clock.advance(span);
         tokio::task::yield_now().await;
     }
@@ -353,7 +359,12 @@ pub const TOPIC: &str = "records";
 impl World {
     pub fn new() -> Self {
         let clock = ManualClock::new(Timestamp::parse("2026-01-05T12:00:00Z").unwrap());
-        let time = Arc::new(TestTime { clock, pauses: Mutex::default(), beat: tokio::sync::Notify::new() });
+        let time = Arc::new(TestTime {
+            clock,
+            pauses: Mutex::default(),
+            still: AtomicBool::new(false),
+            beat: tokio::sync::Notify::new(),
+        });
         let log = Arc::new(MemoryLog::default());
         log.topics.lock().insert(TOPIC.to_owned(), Vec::new());
         Self { time, log, objects: Arc::default() }
@@ -365,6 +376,11 @@ impl World {
 
     pub fn advance(&self, span: Span) {
         self.time.clock.advance(span);
+    }
+
+    /// From now on time passes only by beats, and as it is advanced: a pause does not end.
+    pub fn stand_still(&self) {
+        self.time.still.store(true, Ordering::SeqCst);
     }
 
     /// A beat passes for whoever waits for something else.
@@ -390,6 +406,11 @@ impl World {
     /// Paths of all objects.
     pub fn paths(&self) -> Vec<String> {
         self.objects.objects.lock().keys().cloned().collect()
+    }
+
+    /// The object with the last path.
+    pub fn last_object(&self) -> Json {
+        serde_json::from_slice(self.objects.objects.lock().last_key_value().unwrap().1).unwrap()
     }
 
     /// Records of another topic.
