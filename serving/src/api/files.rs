@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 /// The largest such file, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 /// How often files are looked at again.
-pub const LOOK_AGAIN: Duration = Duration::from_mins(1);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
