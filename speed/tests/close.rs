@@ -407,7 +407,7 @@ async fn another_version_of_the_view_goes_on_where_this_one_was() {
 /// The same plan with another version of its view.
 fn other_version(plan: &Plan) -> Plan {
     let mut other = plan.clone();
-    other.views[0].version = "another".to_owned();
+    "another".clone_into(&mut other.views[0].version);
     other
 }
 

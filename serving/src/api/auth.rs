@@ -111,7 +111,8 @@ struct Key {
 }
 
 enum KeyKind {
-    Secret(hmac::Key),
+    // Boxed: it is much larger than the others.
+    Secret(Box<hmac::Key>),
     Public(&'static str, ParsedPublicKey),
 }
 
@@ -427,7 +428,7 @@ fn keys_of(source: &KeySource) -> Result<Keys, FileError> {
                 let reason = format!("has {} bytes: it needs {SECRET_BYTES_MIN} or more", secret.len());
                 return Err(FileError::new(Path::new("serve.auth.secret"), reason));
             }
-            let kind = KeyKind::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
+            let kind = KeyKind::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())));
             Ok(Keys { content: Vec::new(), keys: vec![Key { id: None, kind }] })
         }
         KeySource::PublicKey(path) => {
