@@ -719,7 +719,8 @@ impl Events {
                 && let Some((data, rest)) = rest.split_once("\n\n")
             {
                 let found = (event.to_owned(), serde_json::from_str(data).unwrap());
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 return Some(found);
             }
             let read = tokio::time::timeout_at(until, self.stream.read(&mut buffer)).await.ok()?.unwrap();

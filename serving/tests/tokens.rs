@@ -161,7 +161,8 @@ async fn a_stream_takes_its_token_from_the_query_and_ends_with_it() {
     // What is left of the query is looked at as ever.
     assert_eq!(send(&router, &Method::GET, &uri("read", "&nope=1"), None).await.0, StatusCode::BAD_REQUEST);
     let began = std::time::Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(30), send(&router, &Method::GET, &uri("read", ""), None));
+    let read = uri("read", "");
+    let answer = tokio::time::timeout(Duration::from_secs(30), send(&router, &Method::GET, &read, None));
     let (status, _, body) = answer.await.unwrap();
     assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("event: rows"));
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
