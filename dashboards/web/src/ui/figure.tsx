@@ -2,6 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import { useId, useState } from "preact/hooks";
+import { number } from "../format";
 import { DataTable, type TableData } from "./table";
 
 /** Rows of a chart's table at most: it is read, not scanned. */
@@ -66,7 +67,7 @@ function ChartTable({ title, table, height }: { title: string; table(): TableDat
       <DataTable caption={title} columns={columns} rows={rows.slice(0, TABLE_ROWS)} />
       {rows.length > TABLE_ROWS && (
         <p class="note">
-          The first {TABLE_ROWS} of {rows.length} rows.
+          The first {number(TABLE_ROWS)} of {number(rows.length)} rows.
         </p>
       )}
     </div>
