@@ -85,7 +85,7 @@ The page:  $url/        movies, viewing, symbols, customers, and the platform it
 
 Where else to look (while the server runs):
   $url/v1/views/symbol_sentiment/rows?key=TSLA       windows, batch below the tideline and speed above it
-  $url/v1/views/movie_trends/top?previous=true       what is trending now, and its direction
+  $url/v1/views/movie_trends/top?at=complete&previous=true   what is trending, and its direction
   $url/v1/lookups/tweets?key=TSLA&limit=5            the latest tweets of \$TSLA
   $url/v1/reports/batch_topic_statistics?limit=5     a report of the batch layer
   $url/api/metrics/products                          the voice of customers, by product
@@ -98,7 +98,7 @@ END
 "$binary" top symbol_sentiment --by mentions --window 15m --limit 8 --url "$url"
 echo
 echo "Movies that trend now, and their direction:"
-"$binary" top movie_trends --by trend_score --limit 8 --previous --url "$url"
+"$binary" top movie_trends --by trend_score --limit 8 --at complete --previous --url "$url"
 
 if [ -n "$keep" ]; then
   echo

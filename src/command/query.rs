@@ -139,7 +139,7 @@ pub struct Top {
     /// Window size; that of the definition when absent.
     #[arg(long)]
     window: Option<String>,
-    /// End of the window; that of the newest data when absent.
+    /// End of the window, or `complete` for the newest that has ended; that of the newest data when absent.
     #[arg(long)]
     at: Option<String>,
     /// Also show what ranked each key in the window one slide before, and the direction since.
