@@ -45,6 +45,8 @@ try {
     const page = await context.newPage();
     await page.goto(`${url}/${hash}`);
     await settle(page, ready);
+    // It shows how quick updates are: of more than the first few.
+    if (file === "platform" && !mock) await page.waitForTimeout(30_000);
     // What is out of sight is not painted: all of it is to be seen.
     const height = await page.evaluate(() => document.documentElement.scrollHeight);
     await page.setViewportSize({ width: WIDTH, height });
