@@ -105,18 +105,19 @@ async fn scopes_allow_what_they_say() {
     let router = world().router();
     let (get, post) = (Method::GET, Method::POST);
     for (method, uri, good, scopes) in [
-        (&get, "/v1/views", 200, ["read", "admin"]),
-        (&get, "/api/trades/totals", 200, ["read", "admin"]),
-        (&Method::HEAD, "/v1/status", 200, ["openid read", "admin"]),
-        (&post, "/v1/topics/feed", 200, ["write", "admin"]),
-        (&post, "/v1/batch/runs", 202, ["admin", "read admin"]),
-        (&get, "/v1/nothing", 404, ["read", "admin"]),
-        (&post, "/v1/views", 405, ["admin", "admin"]),
+        (&get, "/v1/views", &[200][..], ["read", "admin"]),
+        (&get, "/api/trades/totals", &[200], ["read", "admin"]),
+        (&Method::HEAD, "/v1/status", &[200], ["openid read", "admin"]),
+        (&post, "/v1/topics/feed", &[200], ["write", "admin"]),
+        // 409: the run of before is not over.
+        (&post, "/v1/batch/runs", &[202, 409], ["admin", "read admin"]),
+        (&get, "/v1/nothing", &[404], ["read", "admin"]),
+        (&post, "/v1/views", &[405], ["admin", "admin"]),
     ] {
         for scope in ["", "read", "write", "read write", "admin", "openid read", "read admin"] {
             let found = status(&router, method, uri, &of(scope)).await.as_u16();
             let may = scope.split(' ').any(|one| scopes.iter().any(|all| all.split(' ').next_back() == Some(one)));
-            assert_eq!(found, if may { good } else { 403 }, "{method} {uri} with `{scope}`");
+            assert!(if may { good.contains(&found) } else { found == 403 }, "{method} {uri} with `{scope}`: {found}");
         }
     }
     // The scheme is of any case.
