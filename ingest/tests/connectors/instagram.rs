@@ -231,8 +231,8 @@ async fn a_poll_ends_when_all_of_a_limit_is_used_and_the_rest_comes_after_it() {
         if number == 1 { answer.with("x-app-usage", usage) } else { answer }
     });
     let start = graph.world.now();
-    // The search for a number, and the media: what they brought does not wait for the other hashtag.
-    assert_eq!(instagram.settle().await, Span::from_secs(80));
+    // The search for a number, and the media: what they brought does not wait for the other hashtag. The next poll does.
+    assert_eq!(instagram.settle().await, Span::from_secs(300));
     assert_eq!((graph.taken(), graph.server.asked().len()), (vec![1], 2));
     let status = instagram.status();
     assert_eq!(status.state, State::Running);

@@ -336,7 +336,7 @@ async fn posts_that_are_not_as_documented_cost_nobody_else_and_are_told_once() {
     x.server.answer(move |asked, _| {
         let Reply::Say(status, headers, body) = posts.lock().search(asked) else { panic!("no answer") };
         let mut body: Json = serde_json::from_str(&body).unwrap();
-        if let Some(posts) = body["data"].as_array_mut() {
+        if let Some(posts) = body.get_mut("data").and_then(Json::as_array_mut) {
             // The newest without a text, another at no time, and what is no post at all.
             posts[0]["text"] = Json::Null;
             posts[1]["created_at"] = json!("yesterday");
