@@ -32,7 +32,7 @@ ENGINE = ReplacingMergeTree(next)
 ORDER BY (stream, topic_partition)
 COMMENT 'how far the changes of views were taken in';
 
-CREATE TABLE IF NOT EXISTS `sentiment_overall_panes_3c358ba91355806c`
+CREATE TABLE IF NOT EXISTS `sentiment_overall_panes_0938b0615552dfca`
 (
     `scope` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -54,9 +54,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`scope`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view sentiment_overall 3c358ba91355806c';
+COMMENT 'tideline view sentiment_overall 0938b0615552dfca';
 
-CREATE TABLE IF NOT EXISTS `sentiment_overall_stream_3c358ba91355806c` (
+CREATE TABLE IF NOT EXISTS `sentiment_overall_stream_0938b0615552dfca` (
     `scope` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `messages__count` SimpleAggregateFunction(sum, Int64),
@@ -80,17 +80,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`scope`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view sentiment_overall 3c358ba91355806c';
+COMMENT 'changes of view sentiment_overall 0938b0615552dfca';
 
 CREATE OR REPLACE VIEW `sentiment_overall_panes` AS
 SELECT `scope`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_overall_panes_3c358ba91355806c`
+FROM `sentiment_overall_panes_0938b0615552dfca`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['sentiment_overall_panes_3c358ba91355806c']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_overall']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_overall_stream_3c358ba91355806c') = 0)
+    SELECT arrayJoin(files['sentiment_overall_panes_0938b0615552dfca']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_overall']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_overall_stream_0938b0615552dfca') = 0)
 UNION ALL
 SELECT `scope`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_overall_stream_3c358ba91355806c` FINAL
+FROM `sentiment_overall_stream_0938b0615552dfca` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_overall']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `sentiment_overall` AS
@@ -127,7 +127,7 @@ FROM (
     GROUP BY `scope`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_city_panes_cc9c6f17a2f40d7a`
+CREATE TABLE IF NOT EXISTS `sentiment_by_city_panes_23d80d9983f7e555`
 (
     `city` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -149,9 +149,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`city`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view sentiment_by_city cc9c6f17a2f40d7a';
+COMMENT 'tideline view sentiment_by_city 23d80d9983f7e555';
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_city_stream_cc9c6f17a2f40d7a` (
+CREATE TABLE IF NOT EXISTS `sentiment_by_city_stream_23d80d9983f7e555` (
     `city` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `messages__count` SimpleAggregateFunction(sum, Int64),
@@ -175,17 +175,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`city`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view sentiment_by_city cc9c6f17a2f40d7a';
+COMMENT 'changes of view sentiment_by_city 23d80d9983f7e555';
 
 CREATE OR REPLACE VIEW `sentiment_by_city_panes` AS
 SELECT `city`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_city_panes_cc9c6f17a2f40d7a`
+FROM `sentiment_by_city_panes_23d80d9983f7e555`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['sentiment_by_city_panes_cc9c6f17a2f40d7a']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_city']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_city_stream_cc9c6f17a2f40d7a') = 0)
+    SELECT arrayJoin(files['sentiment_by_city_panes_23d80d9983f7e555']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_city']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_city_stream_23d80d9983f7e555') = 0)
 UNION ALL
 SELECT `city`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_city_stream_cc9c6f17a2f40d7a` FINAL
+FROM `sentiment_by_city_stream_23d80d9983f7e555` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_city']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `sentiment_by_city` AS
@@ -222,7 +222,7 @@ FROM (
     GROUP BY `city`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_product_panes_d7d805d190956c2e`
+CREATE TABLE IF NOT EXISTS `sentiment_by_product_panes_3f839acd755fecf1`
 (
     `product` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -244,9 +244,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`product`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view sentiment_by_product d7d805d190956c2e';
+COMMENT 'tideline view sentiment_by_product 3f839acd755fecf1';
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_product_stream_d7d805d190956c2e` (
+CREATE TABLE IF NOT EXISTS `sentiment_by_product_stream_3f839acd755fecf1` (
     `product` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `messages__count` SimpleAggregateFunction(sum, Int64),
@@ -270,17 +270,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`product`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view sentiment_by_product d7d805d190956c2e';
+COMMENT 'changes of view sentiment_by_product 3f839acd755fecf1';
 
 CREATE OR REPLACE VIEW `sentiment_by_product_panes` AS
 SELECT `product`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_product_panes_d7d805d190956c2e`
+FROM `sentiment_by_product_panes_3f839acd755fecf1`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['sentiment_by_product_panes_d7d805d190956c2e']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_product']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_product_stream_d7d805d190956c2e') = 0)
+    SELECT arrayJoin(files['sentiment_by_product_panes_3f839acd755fecf1']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_product']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_product_stream_3f839acd755fecf1') = 0)
 UNION ALL
 SELECT `product`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_product_stream_d7d805d190956c2e` FINAL
+FROM `sentiment_by_product_stream_3f839acd755fecf1` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_product']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `sentiment_by_product` AS
@@ -317,7 +317,7 @@ FROM (
     GROUP BY `product`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_channel_panes_e028dcaa7c91ddfb`
+CREATE TABLE IF NOT EXISTS `sentiment_by_channel_panes_dba4b4f64f908528`
 (
     `channel` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -339,9 +339,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`channel`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view sentiment_by_channel e028dcaa7c91ddfb';
+COMMENT 'tideline view sentiment_by_channel dba4b4f64f908528';
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_channel_stream_e028dcaa7c91ddfb` (
+CREATE TABLE IF NOT EXISTS `sentiment_by_channel_stream_dba4b4f64f908528` (
     `channel` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `messages__count` SimpleAggregateFunction(sum, Int64),
@@ -365,17 +365,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`channel`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view sentiment_by_channel e028dcaa7c91ddfb';
+COMMENT 'changes of view sentiment_by_channel dba4b4f64f908528';
 
 CREATE OR REPLACE VIEW `sentiment_by_channel_panes` AS
 SELECT `channel`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_channel_panes_e028dcaa7c91ddfb`
+FROM `sentiment_by_channel_panes_dba4b4f64f908528`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['sentiment_by_channel_panes_e028dcaa7c91ddfb']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_channel']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_channel_stream_e028dcaa7c91ddfb') = 0)
+    SELECT arrayJoin(files['sentiment_by_channel_panes_dba4b4f64f908528']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_channel']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_channel_stream_dba4b4f64f908528') = 0)
 UNION ALL
 SELECT `channel`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_channel_stream_e028dcaa7c91ddfb` FINAL
+FROM `sentiment_by_channel_stream_dba4b4f64f908528` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_channel']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `sentiment_by_channel` AS
@@ -412,7 +412,7 @@ FROM (
     GROUP BY `channel`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_platform_panes_6925845c46a5c10a`
+CREATE TABLE IF NOT EXISTS `sentiment_by_platform_panes_98eaf0d8b8f11551`
 (
     `platform` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -434,9 +434,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`platform`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view sentiment_by_platform 6925845c46a5c10a';
+COMMENT 'tideline view sentiment_by_platform 98eaf0d8b8f11551';
 
-CREATE TABLE IF NOT EXISTS `sentiment_by_platform_stream_6925845c46a5c10a` (
+CREATE TABLE IF NOT EXISTS `sentiment_by_platform_stream_98eaf0d8b8f11551` (
     `platform` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `messages__count` SimpleAggregateFunction(sum, Int64),
@@ -460,17 +460,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`platform`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view sentiment_by_platform 6925845c46a5c10a';
+COMMENT 'changes of view sentiment_by_platform 98eaf0d8b8f11551';
 
 CREATE OR REPLACE VIEW `sentiment_by_platform_panes` AS
 SELECT `platform`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_platform_panes_6925845c46a5c10a`
+FROM `sentiment_by_platform_panes_98eaf0d8b8f11551`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['sentiment_by_platform_panes_6925845c46a5c10a']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_platform']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_platform_stream_6925845c46a5c10a') = 0)
+    SELECT arrayJoin(files['sentiment_by_platform_panes_98eaf0d8b8f11551']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_platform']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'sentiment_by_platform_stream_98eaf0d8b8f11551') = 0)
 UNION ALL
 SELECT `platform`, `pane`, `messages__count`, `sentiment__sum`, `sentiment__count`, `positive__count_if`, `neutral__count_if`, `negative__count_if`, `churn_risk__sum`, `churn_risk__count`, `high_churn__count_if`, `toxicity__sum`, `toxicity__count`, `emotion__counts`
-FROM `sentiment_by_platform_stream_6925845c46a5c10a` FINAL
+FROM `sentiment_by_platform_stream_98eaf0d8b8f11551` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['sentiment_by_platform']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `sentiment_by_platform` AS
@@ -507,7 +507,7 @@ FROM (
     GROUP BY `platform`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `customers_at_risk_panes_56c44dfdbb6f0a7a`
+CREATE TABLE IF NOT EXISTS `customers_at_risk_panes_fb35d60ab33f0047`
 (
     `author` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -527,9 +527,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`author`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view customers_at_risk 56c44dfdbb6f0a7a';
+COMMENT 'tideline view customers_at_risk fb35d60ab33f0047';
 
-CREATE TABLE IF NOT EXISTS `customers_at_risk_stream_56c44dfdbb6f0a7a` (
+CREATE TABLE IF NOT EXISTS `customers_at_risk_stream_fb35d60ab33f0047` (
     `author` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `risks__count` SimpleAggregateFunction(sum, Int64),
@@ -551,17 +551,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`author`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view customers_at_risk 56c44dfdbb6f0a7a';
+COMMENT 'changes of view customers_at_risk fb35d60ab33f0047';
 
 CREATE OR REPLACE VIEW `customers_at_risk_panes` AS
 SELECT `author`, `pane`, `risks__count`, `churn_risk__max`, `sentiment__sum`, `sentiment__count`, `product__last`, `product__last__time`, `product__last__sequence`, `text__last`, `text__last__time`, `text__last__sequence`
-FROM `customers_at_risk_panes_56c44dfdbb6f0a7a`
+FROM `customers_at_risk_panes_fb35d60ab33f0047`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['customers_at_risk_panes_56c44dfdbb6f0a7a']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['customers_at_risk']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'customers_at_risk_stream_56c44dfdbb6f0a7a') = 0)
+    SELECT arrayJoin(files['customers_at_risk_panes_fb35d60ab33f0047']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['customers_at_risk']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'customers_at_risk_stream_fb35d60ab33f0047') = 0)
 UNION ALL
 SELECT `author`, `pane`, `risks__count`, `churn_risk__max`, `sentiment__sum`, `sentiment__count`, `product__last`, `product__last__time`, `product__last__sequence`, `text__last`, `text__last__time`, `text__last__sequence`
-FROM `customers_at_risk_stream_56c44dfdbb6f0a7a` FINAL
+FROM `customers_at_risk_stream_fb35d60ab33f0047` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['customers_at_risk']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `customers_at_risk` AS

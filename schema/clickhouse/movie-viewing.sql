@@ -32,7 +32,7 @@ ENGINE = ReplacingMergeTree(next)
 ORDER BY (stream, topic_partition)
 COMMENT 'how far the changes of views were taken in';
 
-CREATE TABLE IF NOT EXISTS `stream_movie_views_panes_561b783ef40004d1`
+CREATE TABLE IF NOT EXISTS `stream_movie_views_panes_88d183db65919f5e`
 (
     `movie_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -43,9 +43,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`movie_id`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view stream_movie_views 561b783ef40004d1';
+COMMENT 'tideline view stream_movie_views 88d183db65919f5e';
 
-CREATE TABLE IF NOT EXISTS `stream_movie_views_stream_561b783ef40004d1` (
+CREATE TABLE IF NOT EXISTS `stream_movie_views_stream_88d183db65919f5e` (
     `movie_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `movie_views__count` SimpleAggregateFunction(sum, Int64),
@@ -58,17 +58,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`movie_id`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view stream_movie_views 561b783ef40004d1';
+COMMENT 'changes of view stream_movie_views 88d183db65919f5e';
 
 CREATE OR REPLACE VIEW `stream_movie_views_panes` AS
 SELECT `movie_id`, `pane`, `movie_views__count`
-FROM `stream_movie_views_panes_561b783ef40004d1`
+FROM `stream_movie_views_panes_88d183db65919f5e`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['stream_movie_views_panes_561b783ef40004d1']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_movie_views']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_movie_views_stream_561b783ef40004d1') = 0)
+    SELECT arrayJoin(files['stream_movie_views_panes_88d183db65919f5e']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_movie_views']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_movie_views_stream_88d183db65919f5e') = 0)
 UNION ALL
 SELECT `movie_id`, `pane`, `movie_views__count`
-FROM `stream_movie_views_stream_561b783ef40004d1` FINAL
+FROM `stream_movie_views_stream_88d183db65919f5e` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_movie_views']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `stream_movie_views` AS
@@ -86,7 +86,7 @@ FROM (
     GROUP BY `movie_id`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `stream_user_activity_panes_a16a880053e7c22a`
+CREATE TABLE IF NOT EXISTS `stream_user_activity_panes_dc4a3f9ed3420873`
 (
     `user_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -97,9 +97,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`user_id`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view stream_user_activity a16a880053e7c22a';
+COMMENT 'tideline view stream_user_activity dc4a3f9ed3420873';
 
-CREATE TABLE IF NOT EXISTS `stream_user_activity_stream_a16a880053e7c22a` (
+CREATE TABLE IF NOT EXISTS `stream_user_activity_stream_dc4a3f9ed3420873` (
     `user_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `viewing_events__count` SimpleAggregateFunction(sum, Int64),
@@ -112,17 +112,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`user_id`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view stream_user_activity a16a880053e7c22a';
+COMMENT 'changes of view stream_user_activity dc4a3f9ed3420873';
 
 CREATE OR REPLACE VIEW `stream_user_activity_panes` AS
 SELECT `user_id`, `pane`, `viewing_events__count`
-FROM `stream_user_activity_panes_a16a880053e7c22a`
+FROM `stream_user_activity_panes_dc4a3f9ed3420873`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['stream_user_activity_panes_a16a880053e7c22a']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_user_activity']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_user_activity_stream_a16a880053e7c22a') = 0)
+    SELECT arrayJoin(files['stream_user_activity_panes_dc4a3f9ed3420873']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_user_activity']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_user_activity_stream_dc4a3f9ed3420873') = 0)
 UNION ALL
 SELECT `user_id`, `pane`, `viewing_events__count`
-FROM `stream_user_activity_stream_a16a880053e7c22a` FINAL
+FROM `stream_user_activity_stream_dc4a3f9ed3420873` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_user_activity']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `stream_user_activity` AS
@@ -140,7 +140,7 @@ FROM (
     GROUP BY `user_id`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `stream_event_distribution_panes_53b6a8a2c98ba561`
+CREATE TABLE IF NOT EXISTS `stream_event_distribution_panes_8ebddec1c3f4e706`
 (
     `event_type` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -151,9 +151,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`event_type`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view stream_event_distribution 53b6a8a2c98ba561';
+COMMENT 'tideline view stream_event_distribution 8ebddec1c3f4e706';
 
-CREATE TABLE IF NOT EXISTS `stream_event_distribution_stream_53b6a8a2c98ba561` (
+CREATE TABLE IF NOT EXISTS `stream_event_distribution_stream_8ebddec1c3f4e706` (
     `event_type` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `viewing_events__count` SimpleAggregateFunction(sum, Int64),
@@ -166,17 +166,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`event_type`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view stream_event_distribution 53b6a8a2c98ba561';
+COMMENT 'changes of view stream_event_distribution 8ebddec1c3f4e706';
 
 CREATE OR REPLACE VIEW `stream_event_distribution_panes` AS
 SELECT `event_type`, `pane`, `viewing_events__count`
-FROM `stream_event_distribution_panes_53b6a8a2c98ba561`
+FROM `stream_event_distribution_panes_8ebddec1c3f4e706`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['stream_event_distribution_panes_53b6a8a2c98ba561']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_event_distribution']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_event_distribution_stream_53b6a8a2c98ba561') = 0)
+    SELECT arrayJoin(files['stream_event_distribution_panes_8ebddec1c3f4e706']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_event_distribution']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_event_distribution_stream_8ebddec1c3f4e706') = 0)
 UNION ALL
 SELECT `event_type`, `pane`, `viewing_events__count`
-FROM `stream_event_distribution_stream_53b6a8a2c98ba561` FINAL
+FROM `stream_event_distribution_stream_8ebddec1c3f4e706` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_event_distribution']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `stream_event_distribution` AS
@@ -194,7 +194,7 @@ FROM (
     GROUP BY `event_type`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `stream_ratings_panes_c7c7d902f785c165`
+CREATE TABLE IF NOT EXISTS `stream_ratings_panes_ac5fb43327b3908f`
 (
     `movie_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -207,9 +207,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`movie_id`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view stream_ratings c7c7d902f785c165';
+COMMENT 'tideline view stream_ratings ac5fb43327b3908f';
 
-CREATE TABLE IF NOT EXISTS `stream_ratings_stream_c7c7d902f785c165` (
+CREATE TABLE IF NOT EXISTS `stream_ratings_stream_ac5fb43327b3908f` (
     `movie_id` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `ratings__count` SimpleAggregateFunction(sum, Int64),
@@ -224,17 +224,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`movie_id`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(86400)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view stream_ratings c7c7d902f785c165';
+COMMENT 'changes of view stream_ratings ac5fb43327b3908f';
 
 CREATE OR REPLACE VIEW `stream_ratings_panes` AS
 SELECT `movie_id`, `pane`, `ratings__count`, `rating__sum`, `rating__count`
-FROM `stream_ratings_panes_c7c7d902f785c165`
+FROM `stream_ratings_panes_ac5fb43327b3908f`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['stream_ratings_panes_c7c7d902f785c165']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_ratings']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_ratings_stream_c7c7d902f785c165') = 0)
+    SELECT arrayJoin(files['stream_ratings_panes_ac5fb43327b3908f']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_ratings']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'stream_ratings_stream_ac5fb43327b3908f') = 0)
 UNION ALL
 SELECT `movie_id`, `pane`, `ratings__count`, `rating__sum`, `rating__count`
-FROM `stream_ratings_stream_c7c7d902f785c165` FINAL
+FROM `stream_ratings_stream_ac5fb43327b3908f` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 10000000 <= toUnixTimestamp64Micro((SELECT max(through['stream_ratings']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `stream_ratings` AS

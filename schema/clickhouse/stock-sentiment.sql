@@ -32,7 +32,7 @@ ENGINE = ReplacingMergeTree(next)
 ORDER BY (stream, topic_partition)
 COMMENT 'how far the changes of views were taken in';
 
-CREATE TABLE IF NOT EXISTS `symbol_sentiment_panes_8fc67ecbef575280`
+CREATE TABLE IF NOT EXISTS `symbol_sentiment_panes_b17069ad4d80d6f7`
 (
     `symbol` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -54,9 +54,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`symbol`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view symbol_sentiment 8fc67ecbef575280';
+COMMENT 'tideline view symbol_sentiment b17069ad4d80d6f7';
 
-CREATE TABLE IF NOT EXISTS `symbol_sentiment_stream_8fc67ecbef575280` (
+CREATE TABLE IF NOT EXISTS `symbol_sentiment_stream_b17069ad4d80d6f7` (
     `symbol` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `mentions__count` SimpleAggregateFunction(sum, Int64),
@@ -80,17 +80,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`symbol`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(259200)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view symbol_sentiment 8fc67ecbef575280';
+COMMENT 'changes of view symbol_sentiment b17069ad4d80d6f7';
 
 CREATE OR REPLACE VIEW `symbol_sentiment_panes` AS
 SELECT `symbol`, `pane`, `mentions__count`, `sentiment__sum`, `sentiment__count`, `sentiment__buckets`, `open_price__first`, `open_price__first__time`, `open_price__first__sequence`, `close_price__last`, `close_price__last__time`, `close_price__last__sequence`, `volume__sum`, `volume__count`
-FROM `symbol_sentiment_panes_8fc67ecbef575280`
+FROM `symbol_sentiment_panes_b17069ad4d80d6f7`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['symbol_sentiment_panes_8fc67ecbef575280']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['symbol_sentiment']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'symbol_sentiment_stream_8fc67ecbef575280') = 0)
+    SELECT arrayJoin(files['symbol_sentiment_panes_b17069ad4d80d6f7']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['symbol_sentiment']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'symbol_sentiment_stream_b17069ad4d80d6f7') = 0)
 UNION ALL
 SELECT `symbol`, `pane`, `mentions__count`, `sentiment__sum`, `sentiment__count`, `sentiment__buckets`, `open_price__first`, `open_price__first__time`, `open_price__first__sequence`, `close_price__last`, `close_price__last__time`, `close_price__last__sequence`, `volume__sum`, `volume__count`
-FROM `symbol_sentiment_stream_8fc67ecbef575280` FINAL
+FROM `symbol_sentiment_stream_b17069ad4d80d6f7` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['symbol_sentiment']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `symbol_sentiment` AS

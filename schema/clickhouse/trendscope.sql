@@ -32,7 +32,7 @@ ENGINE = ReplacingMergeTree(next)
 ORDER BY (stream, topic_partition)
 COMMENT 'how far the changes of views were taken in';
 
-CREATE TABLE IF NOT EXISTS `movie_trends_panes_940cb934f28866ba`
+CREATE TABLE IF NOT EXISTS `movie_trends_panes_b21fa03d98ec337b`
 (
     `movie_title` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -48,9 +48,9 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`movie_title`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view movie_trends 940cb934f28866ba';
+COMMENT 'tideline view movie_trends b21fa03d98ec337b';
 
-CREATE TABLE IF NOT EXISTS `movie_trends_stream_940cb934f28866ba` (
+CREATE TABLE IF NOT EXISTS `movie_trends_stream_b21fa03d98ec337b` (
     `movie_title` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
     `popularity__last` Nullable(Float64),
@@ -68,17 +68,17 @@ PARTITION BY intDiv(toUnixTimestamp64Micro(pane), 86400000000)
 ORDER BY (`movie_title`, `pane`, `_shard`)
 TTL toDateTime(_written_at) + toIntervalSecond(259200)
 SETTINGS allow_nullable_key = 1
-COMMENT 'changes of view movie_trends 940cb934f28866ba';
+COMMENT 'changes of view movie_trends b21fa03d98ec337b';
 
 CREATE OR REPLACE VIEW `movie_trends_panes` AS
 SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
-FROM `movie_trends_panes_940cb934f28866ba`
+FROM `movie_trends_panes_b21fa03d98ec337b`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['movie_trends_panes_940cb934f28866ba']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
-) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'movie_trends_stream_940cb934f28866ba') = 0)
+    SELECT arrayJoin(files['movie_trends_panes_b21fa03d98ec337b']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+) AND (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))) OR (SELECT count() FROM tideline_streams WHERE stream = 'movie_trends_stream_b21fa03d98ec337b') = 0)
 UNION ALL
 SELECT `movie_title`, `pane`, `popularity__last`, `popularity__last__time`, `popularity__last__sequence`, `movie_mentions__count`, `sentiment__sum`, `sentiment__count`
-FROM `movie_trends_stream_940cb934f28866ba` FINAL
+FROM `movie_trends_stream_b21fa03d98ec337b` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `movie_trends` AS
@@ -101,7 +101,7 @@ FROM (
     GROUP BY `movie_title`, _window
 );
 
-CREATE TABLE IF NOT EXISTS `prediction_quality_panes_b2be42d82ea4eb47`
+CREATE TABLE IF NOT EXISTS `prediction_quality_panes_a0e413d1bc8da16c`
 (
     `model_version` Nullable(String),
     `pane` DateTime64(6, 'UTC'),
@@ -117,13 +117,13 @@ ENGINE = MergeTree
 PARTITION BY `gold_file`
 ORDER BY (`model_version`, `pane`)
 SETTINGS allow_nullable_key = 1
-COMMENT 'tideline view prediction_quality b2be42d82ea4eb47';
+COMMENT 'tideline view prediction_quality a0e413d1bc8da16c';
 
 CREATE OR REPLACE VIEW `prediction_quality_panes` AS
 SELECT `model_version`, `pane`, `prediction_error__count`, `mean_absolute_error__sum`, `mean_absolute_error__count`, `prediction_error__sum`, `mean_squared_error__sum`, `mean_squared_error__count`
-FROM `prediction_quality_panes_b2be42d82ea4eb47`
+FROM `prediction_quality_panes_a0e413d1bc8da16c`
 WHERE `gold_file` IN (
-    SELECT arrayJoin(files['prediction_quality_panes_b2be42d82ea4eb47']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
+    SELECT arrayJoin(files['prediction_quality_panes_a0e413d1bc8da16c']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions)
 );
 
 CREATE OR REPLACE VIEW `prediction_quality` AS
