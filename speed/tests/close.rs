@@ -361,7 +361,7 @@ async fn a_receiver_that_is_gone_holds_up_no_other_alert() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (much, soon) = (told(&world, "much"), told(&world, "soon"));
-    assert!(much.len() > 10 && soon.len() > 10, "{} {}", much.len(), soon.len());
+    assert!(much.len() > 5 && soon.len() > 10, "{} {}", much.len(), soon.len());
     assert_eq!(posted("/much").into_iter().collect::<BTreeSet<_>>(), much, "the one whose receiver is there");
     // Of the other, each was tried, although none that was tried before it was taken.
     let tried = posted("/soon");
