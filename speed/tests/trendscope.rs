@@ -37,14 +37,14 @@ fn row(title: &Json, mut columns: Map<String, Json>) -> ((String, String), Map<S
     ((title.as_str().unwrap().to_owned(), start.as_str().unwrap().to_owned()), columns)
 }
 
-fn expected() -> Rows {
-    let rows = lines("expected/outputs/trend_stream.ndjson");
+/// The rows of a file that Python has computed.
+fn computed(path: &str) -> Rows {
     let parse = |line: &Bytes| {
         let mut columns: Map<String, Json> = serde_json::from_slice(line).unwrap();
         let key = columns.remove("key").unwrap();
         row(&key["movie_title"], columns)
     };
-    rows.iter().map(parse).collect()
+    lines(path).iter().map(parse).collect()
 }
 
 fn found(world: &World) -> Rows {
@@ -72,12 +72,7 @@ type Spikes = BTreeMap<(String, String), (f64, f64)>;
 /// Of the windows `closed`, by the rows that Python has computed: those whose score is more than `by` times the one of the
 /// window before, and those where only a poll was missing before.
 fn spikes(by: f64, closed: &Rows) -> (Spikes, Vec<(String, String)>) {
-    let parse = |line: &Bytes| {
-        let mut columns: Map<String, Json> = serde_json::from_slice(line).unwrap();
-        let key = columns.remove("key").unwrap();
-        row(&key["movie_title"], columns)
-    };
-    let rows: Rows = lines("expected/movie_trends.ndjson").iter().map(parse).collect();
+    let rows = computed("expected/movie_trends.ndjson");
     let (mut spikes, mut polls) = (Spikes::new(), Vec::new());
     for key in closed.keys() {
         let before = Timestamp::parse(&key.1).unwrap().minus(Span::MINUTE).to_string();
@@ -113,7 +108,7 @@ async fn closed_windows_are_the_rows_that_python_computes() {
     let close = world.close(&plan, config(), &receiver, &Faults::none()).await;
     let speed = world.start(&plan, support::config(), &Faults::none()).await;
     speed.handle.seal().await.unwrap();
-    let expected = expected();
+    let expected = computed("expected/outputs/trend_stream.ndjson");
     // Both streams have come to 21:00 or shortly before: less 10 minutes, and 4 that windows settle.
     let (mut wanted, mut rows) = (Rows::new(), Rows::new());
     for _ in 0..4_000 {

@@ -59,9 +59,7 @@ impl Newest {
             }
         }
     }
-}
 
-impl Newest {
     /// So many records have come that can no longer be read. Those before them are let go: what is kept is the newest
     /// without a gap.
     fn skip(&mut self, records: u64) {

@@ -25,8 +25,6 @@ pub(super) struct Posts {
     requests: JoinSet<Outcome>,
     /// Which post each request is for: its alert, and its id.
     under_way: HashMap<Id, (String, String)>,
-    /// Requests under way, by alert.
-    at_once: BTreeMap<String, u32>,
     /// Posts that are being tried, or were and are to be again, by id.
     tried: BTreeMap<String, Tried>,
 }
@@ -53,9 +51,12 @@ impl Posts {
     /// Sends those of `posts` that are due, of each alert as many as may be under way at once.
     pub(super) fn start(&mut self, context: &Arc<Context>, posts: &[Post]) {
         let now = Instant::now();
+        let mut at_once: BTreeMap<String, usize> = BTreeMap::new();
+        for (alert, _) in self.under_way.values() {
+            *at_once.entry(alert.clone()).or_default() += 1;
+        }
         for post in posts {
-            let at_once = self.at_once.get(&post.alert).copied().unwrap_or(0);
-            if at_once as usize >= context.config.max_posts_at_once {
+            if at_once.get(&post.alert).is_some_and(|requests| *requests >= context.config.max_posts_at_once) {
                 continue;
             }
             let failed = match self.tried.get(&post.id) {
@@ -64,7 +65,7 @@ impl Posts {
                 Some(_) => continue,
             };
             self.tried.insert(post.id.clone(), Tried { failed, next: None });
-            self.at_once.insert(post.alert.clone(), at_once + 1);
+            *at_once.entry(post.alert.clone()).or_default() += 1;
             let request = self.requests.spawn(send(Arc::clone(context), post.clone()));
             self.under_way.insert(request.id(), (post.alert.clone(), post.id.clone()));
         }
@@ -79,12 +80,6 @@ impl Posts {
                 Err(error) => (error.id(), Outcome::Failed { reason: error.to_string(), wanted: None }),
             };
             let Some((alert, id)) = self.under_way.remove(&request) else { continue };
-            if let Some(at_once) = self.at_once.get_mut(&alert) {
-                *at_once -= 1;
-                if *at_once == 0 {
-                    self.at_once.remove(&alert);
-                }
-            }
             let over = match outcome {
                 Outcome::Over => true,
                 Outcome::Failed { reason, wanted } => self.failed(context, &alert, &id, &reason, wanted),

@@ -194,12 +194,7 @@ impl State {
         let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
         if effects.iter().any(|effect| matches!(effect, Effect::Post(_))) {
             for post in &self.posts {
-                match waiting.get_mut(&post.alert) {
-                    Some(waiting) => *waiting += 1,
-                    None => {
-                        waiting.insert(post.alert.clone(), 1);
-                    }
-                }
+                *waiting.entry(post.alert.clone()).or_default() += 1;
             }
         }
         for effect in effects {
