@@ -1,27 +1,12 @@
-import type { Browser, Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { Page } from "playwright-core";
+import { describe, expect, it } from "vitest";
 import { time } from "../mock/model";
 import { CUSTOMERS_NOW, STOCKS_NOW, VIEWING_NOW } from "../mock/systems";
-import { launch } from "./chromium";
-import { Site } from "./site";
+import type { Site } from "./site";
+import { sites } from "./sites";
 
-let browser: Browser;
-let site: Site | undefined;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-
-afterAll(async () => {
-  await browser.close();
-});
-
-afterEach(async () => {
-  const errors = site?.errors ?? [];
-  await site?.close();
-  site = undefined;
-  expect(errors, "the console").toEqual([]);
-});
+const openSite = sites();
+let site: Site;
 
 const MINUTE = 60_000;
 
@@ -38,7 +23,7 @@ async function tableOf(page: Page, title: string): Promise<() => Promise<string[
 
 describe("a chart over time", () => {
   it("ends with the window that the view shows: those that have only begun are none of it", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA");
+    site = await openSite("#/symbols/TSLA");
     const { server, page } = site;
     const view = server.view("symbol_sentiment");
     const rows = await tableOf(page, "Mentions and volume");
@@ -57,7 +42,7 @@ describe("a chart over time", () => {
   });
 
   it("keeps its span while windows move, and has what late records have changed", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA");
+    site = await openSite("#/symbols/TSLA");
     const { server, page } = site;
     await page.getByRole("button", { name: "1 h" }).click();
     const rows = await tableOf(page, "Mentions and volume");
@@ -76,7 +61,7 @@ describe("a chart over time", () => {
   });
 
   it("has what came while the page was in the background", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { server, page } = site;
     const rows = await tableOf(page, "Trend");
     await expect.poll(async () => (await rows()).length).toBe(120);
@@ -119,7 +104,7 @@ describe("a chart over time", () => {
       (parts as { value: unknown }).value = (key: never, start: number) =>
         start > VIEWING_NOW - 60_000 && start < VIEWING_NOW - 20_000 ? null : value(key, start);
     };
-    site = await Site.open(browser, "#/viewing/now", { before: silent });
+    site = await openSite("#/viewing/now", { before: silent });
     const rows = await tableOf(site.page, "Events per window of 10 s");
     await expect.poll(async () => (await rows()).length).toBe(90);
     expect((await rows()).slice(0, 7).map(([at, views]) => [at, views === "0"])).toEqual([

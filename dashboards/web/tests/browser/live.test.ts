@@ -1,26 +1,11 @@
-import type { Browser, Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { launch } from "./chromium";
-import { Site } from "./site";
+import type { Page } from "playwright-core";
+import { describe, expect, it } from "vitest";
+import type { Site } from "./site";
+import { sites } from "./sites";
 import { Updates } from "./updates";
 
-let browser: Browser;
-let site: Site | undefined;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-
-afterAll(async () => {
-  await browser.close();
-});
-
-afterEach(async () => {
-  const errors = site?.errors ?? [];
-  await site?.close();
-  site = undefined;
-  expect(errors, "the console").toEqual([]);
-});
+const openSite = sites();
+let site: Site;
 
 /** What a chart says to whoever does not see it. */
 async function summaryOf(page: Page, title: string): Promise<string> {
@@ -29,7 +14,7 @@ async function summaryOf(page: Page, title: string): Promise<string> {
 
 describe("without a reload", () => {
   it("movies change their score, place and direction, and spikes appear", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { server, page } = site;
     await site.sees("Perfect Days", "main");
     await page.locator(".direction.up, .direction.down").first().waitFor();
@@ -63,7 +48,7 @@ describe("without a reload", () => {
   });
 
   it("events of viewing are counted as they come, in both of its live parts", async () => {
-    site = await Site.open(browser, "#/viewing/now");
+    site = await openSite("#/viewing/now");
     const { server, page } = site;
     await site.sees(/events in this window/, "main");
     server.change("stream_event_distribution", [{ key: { event_type: "view" }, columns: { events: 4_321 } }]);
@@ -76,7 +61,7 @@ describe("without a reload", () => {
   });
 
   it("a symbol's windows move, its tweets are asked for again, and alerts appear", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA");
+    site = await openSite("#/symbols/TSLA");
     const { server, page } = site;
     await site.sees(/trader_/, "main");
     const asked = (): number =>
@@ -104,7 +89,7 @@ describe("without a reload", () => {
   });
 
   it("customers: gauge, map, messages and churn alerts follow", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { server, page } = site;
     await site.sees("Where they are", "main");
     server.change("sentiment_overall", [
@@ -142,7 +127,7 @@ describe("without a reload", () => {
   });
 
   it("the platform starts a batch run, and shows how it went", async () => {
-    site = await Site.open(browser, "#/platform", { published: false });
+    site = await openSite("#/platform", { published: false });
     await site.sees("nothing published", ".piers");
     await site.sees("Not compared yet", "main");
     await site.page.getByRole("button", { name: "Start a run" }).click();
@@ -155,7 +140,7 @@ describe("without a reload", () => {
   });
 
   it("noise, unknown frames and problems do no harm", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     await site.sees("Live", ".banner");
     site.server.noise("{");
     site.server.noise('{"event":"metrics:tomorrow","data":{}}');
@@ -179,7 +164,7 @@ describe("alerts", () => {
         { sentiment: -0.61, price_change: -0.034, mentions: 41 },
       );
     };
-    site = await Site.open(browser, "#/symbols", { before: say });
+    site = await openSite("#/symbols", { before: say });
     await site.sees("41 mentions", ".alerts");
     say(site.server);
     const entries = site.page.locator(".alerts li");
@@ -194,7 +179,7 @@ describe("alerts", () => {
 
 describe("alerts that were missed", () => {
   it("are asked for", async () => {
-    site = await Site.open(browser, "#/symbols");
+    site = await openSite("#/symbols");
     const { server } = site;
     await site.sees(/None lately/, ".alerts");
     server.missAlert(
@@ -209,7 +194,7 @@ describe("alerts that were missed", () => {
 
 describe("a page view", () => {
   it("has one socket, with only the views that it needs", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { server, page } = site;
     await site.sees("Live", ".banner");
     for (const name of ["Symbols", "Customers", "Viewing", "Movies"]) {
@@ -244,7 +229,7 @@ describe("an update", () => {
   const ROUNDS = 3;
 
   it("is painted in one frame, charts too, and with little work", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { page } = site;
     await site.sees("Live", ".banner");
     await page.locator(".map .city").first().waitFor();

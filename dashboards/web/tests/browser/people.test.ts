@@ -1,25 +1,9 @@
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { launch } from "./chromium";
-import { Site } from "./site";
+import { describe, expect, it } from "vitest";
+import type { Site } from "./site";
+import { sites } from "./sites";
 
-let browser: Browser;
-let site: Site | undefined;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-
-afterAll(async () => {
-  await browser.close();
-});
-
-afterEach(async () => {
-  const errors = site?.errors ?? [];
-  await site?.close();
-  site = undefined;
-  expect(errors, "the console").toEqual([]);
-});
+const openSite = sites();
+let site: Site;
 
 /** What has the focus, and whether it can be seen that it has. */
 async function focused(site: Site): Promise<{ name: string; seen: boolean }> {
@@ -33,7 +17,7 @@ async function focused(site: Site): Promise<{ name: string; seen: boolean }> {
 
 describe("by keyboard", () => {
   it("the content is one step away, and the focus is always to be seen", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { page } = site;
     await site.sees("Dune: Part Two", "main");
     await page.keyboard.press("Tab");
@@ -53,7 +37,7 @@ describe("by keyboard", () => {
   });
 
   it("the views are links, and the one that is open says so", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { page } = site;
     await site.sees("Dune: Part Two", "main");
     // The page itself takes the focus from nobody.
@@ -81,7 +65,7 @@ describe("by keyboard", () => {
   });
 
   it("a movie is chosen, and the address remembers it", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { page } = site;
     await page.getByRole("button", { name: "Civil War", exact: true }).focus();
     await page.keyboard.press("Space");
@@ -99,7 +83,7 @@ describe("by keyboard", () => {
     ["#/movies", "movie_trends", { movie_title: "Abigail" }, { trend_score: 999 }],
     ["#/symbols", "symbol_sentiment", { symbol: "GE" }, { mentions: 999 }],
   ] as const)("%s: what is read does not change with the first of the ranking", async (hash, view, key, columns) => {
-    site = await Site.open(browser, hash);
+    site = await openSite(hash);
     const { server, page } = site;
     const first = page.locator("tbody tr").first();
     const name = await first.locator("th").innerText();
@@ -115,7 +99,7 @@ describe("by keyboard", () => {
   });
 
   it("tabs move by arrows, Home and End, and only one is in the order of Tab", async () => {
-    site = await Site.open(browser, "#/viewing");
+    site = await openSite("#/viewing");
     const { page } = site;
     const chosen = (): Promise<string> => page.locator("[role=tab][aria-selected=true]").innerText();
     await page.getByRole("tab", { name: "Overview" }).focus();
@@ -139,7 +123,7 @@ describe("by keyboard", () => {
   });
 
   it("a table is sorted, and a reader is told how", async () => {
-    site = await Site.open(browser, "#/symbols");
+    site = await openSite("#/symbols");
     const { page } = site;
     const table = page.getByRole("table", { name: "Symbols by mentions in the newest window" });
     const first = (): Promise<string> => table.locator("tbody tr").first().locator("th").innerText();
@@ -161,7 +145,7 @@ describe("the theme", () => {
   const DARK = "rgb(11, 21, 24)";
 
   it("is the system's, until another is chosen, which is remembered", async () => {
-    site = await Site.open(browser, "#/movies", { context: { colorScheme: "dark" } });
+    site = await openSite("#/movies", { context: { colorScheme: "dark" } });
     const { page } = site;
     await site.sees("Dune: Part Two", "main");
     expect(await ground(site)).toBe(DARK);
@@ -177,7 +161,7 @@ describe("the theme", () => {
   });
 
   it("is in the charts, too", async () => {
-    site = await Site.open(browser, "#/symbols");
+    site = await openSite("#/symbols");
     const { page } = site;
     const canvas = page.locator(".canvas canvas").first();
     await canvas.waitFor();

@@ -14,6 +14,11 @@ const WAIT_MS = 60_000;
 const EXPECTED =
   /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of (404|501|503)|WebSocket connection to/;
 
+export type SiteOptions = Partial<MockOptions> & {
+  context?: BrowserContextOptions;
+  before?: (server: MockServer) => void;
+};
+
 export class Site {
   /** Errors of the console, exceptions and broken policies. */
   readonly errors: string[] = [];
@@ -23,11 +28,7 @@ export class Site {
     readonly page: Page,
   ) {}
 
-  static async open(
-    browser: Browser,
-    hash: string,
-    options: Partial<MockOptions> & { context?: BrowserContextOptions; before?: (server: MockServer) => void } = {},
-  ): Promise<Site> {
+  static async open(browser: Browser, hash: string, options: SiteOptions = {}): Promise<Site> {
     const { context, before, ...mock } = options;
     const server = new MockServer({ page: PAGE, ...mock });
     before?.(server);

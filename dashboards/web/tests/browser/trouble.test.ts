@@ -1,29 +1,13 @@
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { launch } from "./chromium";
-import { Site } from "./site";
+import { describe, expect, it } from "vitest";
+import type { Site } from "./site";
+import { sites } from "./sites";
 
-let browser: Browser;
-let site: Site | undefined;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-
-afterAll(async () => {
-  await browser.close();
-});
-
-afterEach(async () => {
-  const errors = site?.errors ?? [];
-  await site?.close();
-  site = undefined;
-  expect(errors, "the console").toEqual([]);
-});
+const openSite = sites();
+let site: Site;
 
 describe("a server that goes away", () => {
   it("is said to be down, with what was there still to be seen, and is found again", async () => {
-    site = await Site.open(browser, "#/movies");
+    site = await openSite("#/movies");
     const { server, page } = site;
     await site.sees("Dune: Part Two", "main");
     await server.stop();
@@ -44,7 +28,7 @@ describe("a server that goes away", () => {
   });
 
   it("and comes back soon is not said to be down", async () => {
-    site = await Site.open(browser, "#/symbols");
+    site = await openSite("#/symbols");
     const { server, page } = site;
     await site.sees("Live", ".banner");
     await page.evaluate(() => {
@@ -62,7 +46,7 @@ describe("a server that goes away", () => {
   });
 
   it("before it has said what it has is asked again by itself", async () => {
-    site = await Site.open(browser, "#/movies", { before: (server) => void server.failing.add("/v1/views") });
+    site = await openSite("#/movies", { before: (server) => void server.failing.add("/v1/views") });
     await site.sees("The server does not answer", "main");
     expect(await site.violations()).toEqual([]);
     site.server.failing.clear();
@@ -72,7 +56,7 @@ describe("a server that goes away", () => {
 
 describe("a stream that stops", () => {
   it("is said to be old, more so with each second, and not to be live", async () => {
-    site = await Site.open(browser, "#/movies", { before: (server) => void (server.beats = false) });
+    site = await openSite("#/movies", { before: (server) => void (server.beats = false) });
     const { server, page } = site;
     await site.sees(/^Live$/, ".banner");
     await site.sees(/as of [1-9]\.\d s ago/, ".view-head");
@@ -95,7 +79,7 @@ describe("a stream that stops", () => {
       server.freshness.set("sentiment_overall", 300_000);
       server.freshness.set("stream_ratings", null);
     };
-    site = await Site.open(browser, "#/platform", { before: dead });
+    site = await openSite("#/platform", { before: dead });
     const { page } = site;
     await site.sees("since the newest record of sentiment_overall, the oldest", "main");
     await site.sees(/^5 min/, ".facts");
@@ -109,18 +93,18 @@ describe("a stream that stops", () => {
 
 describe("what cannot be read", () => {
   it("is said with the time of what is shown instead", async () => {
-    site = await Site.open(browser, "#/platform");
+    site = await openSite("#/platform");
     const { server } = site;
     await site.sees(/version 6/, "main");
     server.failing.add("/v1/status");
     await site.sees(/As of \d\d:\d\d:\d\d UTC, cannot be read now: a store cannot be read now/, "main");
     expect(await site.violations()).toEqual([]);
     server.failing.clear();
-    await expect.poll(() => site?.page.getByText("cannot be read now").count()).toBe(0);
+    await expect.poll(() => site.page.getByText("cannot be read now").count()).toBe(0);
   });
 
   it("is a view, until its next frame, and not an empty one", async () => {
-    site = await Site.open(browser, "#/customers", {
+    site = await openSite("#/customers", {
       before: (server) => void server.unread.add("customers_at_risk").add("sentiment_by_product"),
     });
     const { server, page } = site;
@@ -142,7 +126,7 @@ describe("what cannot be read", () => {
   });
 
   it("is said of a fetched view, too", async () => {
-    site = await Site.open(browser, "#/movies", {
+    site = await openSite("#/movies", {
       before: (server) => {
         server.socketRefused = true;
         server.failing.add("/v1/views/movie_trends/top");
@@ -156,7 +140,7 @@ describe("what cannot be read", () => {
   });
 
   it("are alerts, which does not mean that there are none", async () => {
-    site = await Site.open(browser, "#/symbols", { before: (server) => void server.failing.add("/v1/alerts") });
+    site = await openSite("#/symbols", { before: (server) => void server.failing.add("/v1/alerts") });
     await site.sees(/Alerts cannot be read now: a store cannot be read now/, ".alerts");
     expect(await site.page.getByText("None lately").count()).toBe(0);
     site.server.failing.clear();
@@ -167,7 +151,7 @@ describe("what cannot be read", () => {
 
 describe("without a socket", () => {
   it("the page fetches, and takes the socket when there is one", async () => {
-    site = await Site.open(browser, "#/movies", { before: (server) => void (server.socketRefused = true) });
+    site = await openSite("#/movies", { before: (server) => void (server.socketRefused = true) });
     const { server } = site;
     await site.sees("Fetching every 2 s", ".banner");
     await site.sees("Dune: Part Two", "main");
@@ -190,7 +174,7 @@ describe("the newest messages", () => {
   });
 
   it("go on when the socket is lost, and have what came meanwhile when it is back", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { server, page } = site;
     await site.sees("Live", ".banner");
     const first = page.getByRole("region", { name: "Newest messages" }).locator("li").first();
@@ -217,7 +201,7 @@ describe("the newest messages", () => {
   });
 
   it("say when those before cannot be read", async () => {
-    site = await Site.open(browser, "#/customers", {
+    site = await openSite("#/customers", {
       before: (server) => void server.failing.add("/v1/lookups/messages_by_product"),
     });
     const panel = site.page.getByRole("region", { name: "Newest messages" });
@@ -235,7 +219,7 @@ describe("what is not there is said", () => {
     ["#/viewing", "movie-viewing", "stream_event_distribution"],
     ["#/customers", "customer-sentiment", "sentiment_overall"],
   ])("%s of a pipeline that is not deployed", async (hash, pipeline, view) => {
-    site = await Site.open(browser, hash, { pipelines: ["stock-sentiment"] });
+    site = await openSite(hash, { pipelines: ["stock-sentiment"] });
     await site.sees(`schema/pipelines/${pipeline}.toml`, "main");
     await site.sees(view, "main");
     expect(await site.violations()).toEqual([]);
@@ -246,14 +230,14 @@ describe("what is not there is said", () => {
   });
 
   it("a report that no run has published", async () => {
-    site = await Site.open(browser, "#/viewing/batch", { published: false });
+    site = await openSite("#/viewing/batch", { published: false });
     await site.sees("No batch run has published it yet. Start one in Platform.", "main");
     expect(await site.page.locator("canvas").count()).toBe(0);
     expect(await site.violations()).toEqual([]);
   });
 
   it("a store that cannot be read, with a way to ask again", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA", {
+    site = await openSite("#/symbols/TSLA", {
       before: (server) => void server.failing.add("/v1/lookups/tweets"),
     });
     await site.sees("a store cannot be read now", "main");
@@ -266,7 +250,7 @@ describe("what is not there is said", () => {
     const silent = (server: Site["server"]): void => {
       for (const view of server.views.values()) (view.parts as { value: unknown }).value = () => null;
     };
-    site = await Site.open(browser, "#/customers", { before: silent });
+    site = await openSite("#/customers", { before: silent });
     await site.sees("No message in the newest window.", "main");
     await site.sees("No message of the newest window names a city.", "main");
     await site.sees("Nobody in the newest window.", "main");

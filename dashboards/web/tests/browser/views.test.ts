@@ -1,26 +1,10 @@
-import type { Browser } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { time } from "../mock/model";
-import { launch } from "./chromium";
-import { Site } from "./site";
+import type { Site } from "./site";
+import { sites } from "./sites";
 
-let browser: Browser;
-let site: Site | undefined;
-
-beforeAll(async () => {
-  browser = await launch();
-});
-
-afterAll(async () => {
-  await browser.close();
-});
-
-afterEach(async () => {
-  const errors = site?.errors ?? [];
-  await site?.close();
-  site = undefined;
-  expect(errors, "the console").toEqual([]);
-});
+const openSite = sites();
+let site: Site;
 
 /** Each view, and what must be read in it: the window of its own data among others. */
 const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: number; bars: number }[] = [
@@ -104,7 +88,7 @@ const VIEWS: { name: string; hash: string; reads: (string | RegExp)[]; charts: n
 
 describe.each(VIEWS)("the view $name", ({ hash, reads, charts, bars }) => {
   it("shows its data, and axe-core finds nothing in light or dark", async () => {
-    site = await Site.open(browser, hash);
+    site = await openSite(hash);
     await site.sees("Live", ".banner");
     for (const text of reads) await site.sees(text, "main");
     for (const canvas of await site.page.locator(".canvas canvas").all()) await canvas.waitFor();
@@ -119,7 +103,7 @@ describe.each(VIEWS)("the view $name", ({ hash, reads, charts, bars }) => {
 
 describe("charts", () => {
   it("are painted, and are tables for whoever wants them", async () => {
-    site = await Site.open(browser, "#/symbols/TSLA");
+    site = await openSite("#/symbols/TSLA");
     const { page } = site;
     const chart = page.getByRole("figure", { name: "$TSLA: sentiment beside price" });
     await chart.locator("canvas").waitFor();
@@ -165,7 +149,7 @@ describe("reports with many rows", () => {
         avg_rating: 3,
       }));
     };
-    site = await Site.open(browser, "#/viewing/batch", { before: many });
+    site = await openSite("#/viewing/batch", { before: many });
     const { page } = site;
     await site.sees("version 6, the newest 2,000 hours", "main");
     await site.sees("the 12 most rated of the first 10,000 movies", "main");
@@ -182,7 +166,7 @@ describe("reports with many rows", () => {
 
 describe("predictions", () => {
   it("say of which window they are, and each version has columns of its own", async () => {
-    site = await Site.open(browser, "#/movies/Civil%20War");
+    site = await openSite("#/movies/Civil%20War");
     const chart = site.page.getByRole("figure", { name: "Civil War" });
     await chart.getByText(/^predicted for 19:56–20:01: [\d.]+ by v1, [\d.]+ by v2; settled when that window/).waitFor();
     await chart.getByRole("button", { name: "as a table" }).click();
@@ -203,7 +187,7 @@ describe("predictions", () => {
 
 describe("a trend", () => {
   it("says the values under the pointer, also of what comes in meanwhile", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { server, page } = site;
     const trend = page.getByRole("figure", { name: "Trend" });
     const picture = trend.getByRole("img");
@@ -228,7 +212,7 @@ describe("a trend", () => {
   });
 
   it("is as wide as its place, and is painted when it is scrolled to", async () => {
-    site = await Site.open(browser, "#/customers");
+    site = await openSite("#/customers");
     const { server, page } = site;
     const canvas = page.getByRole("figure", { name: "Trend" }).locator("canvas");
     await canvas.scrollIntoViewIfNeeded();
@@ -262,7 +246,7 @@ describe("a trend", () => {
 
 describe("a window on a small screen", () => {
   it.each(VIEWS)("$name is not wider than the screen", async ({ hash, reads }) => {
-    site = await Site.open(browser, hash, { context: { viewport: { width: 390, height: 800 } } });
+    site = await openSite(hash, { context: { viewport: { width: 390, height: 800 } } });
     await site.sees(reads[0] ?? "", "main");
     await site.page.waitForTimeout(150);
     const wide = await site.page.evaluate(
