@@ -401,6 +401,33 @@ async fn several_loads_at_once_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_not_put_in_its_place_while_another_load_does_so() {
+    let Some(database) = database("a_file_is_not_put_in_its_place_while_another_load_does_so") else { return };
+    let store = Arc::new(Store::new(database));
+    let manifest = store.put(&publication(1, 1)).await;
+    let proxy = Proxy::start(&store.database.url).await;
+    let config = ClickHouseConfig { url: proxy.url.clone(), ..store.config() };
+    ClickHouseAnalytics::new(config, store.objects.clone()).unwrap().load(&manifest).await.unwrap();
+    let ids = proxy.ids();
+    assert_eq!(ids.len(), 2, "one for each file of the view: {ids:?}");
+    assert_ne!(ids[0], ids[1], "files do not wait for each other");
+    store.database.ask("TRUNCATE TABLE v_panes_1 SYNC").await;
+    // In the place of the other load's statement, so that it takes long enough to be seen.
+    let (other, id) = (store.clone(), ids[1].clone());
+    let running = tokio::spawn(async move {
+        // The question below, whether it runs, may be what is in its way.
+        while other.database.try_ask("SELECT sleep(2)", &id).await.is_err() {}
+    });
+    while store.database.try_ask("SELECT 1", &ids[1]).await.is_ok() {
+        assert!(!running.is_finished(), "the server lets two queries of an id run at once");
+    }
+    store.analytics().load(&manifest).await.unwrap();
+    assert!(running.is_finished(), "the load did not wait");
+    running.await.unwrap();
+    assert_eq!(numbers(&store.analytics(), &manifest).await, expected(1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_is_rolled_back_by_publishing_it_anew() {
     let Some(database) = database("a_version_is_rolled_back_by_publishing_it_anew") else { return };
     let store = Store::new(database);

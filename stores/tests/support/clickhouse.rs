@@ -29,13 +29,17 @@ pub(crate) fn database(test: &str) -> Option<Database> {
 impl Database {
     /// The answer to a query, in the database.
     pub(crate) async fn ask(&self, sql: &str) -> String {
-        let url = format!("{}/?database={}", self.url.trim_end_matches('/'), self.name);
-        let request = reqwest::Client::new().post(url).body(sql.to_owned());
-        let answer = request.send().await.unwrap();
+        self.try_ask(sql, "").await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The answer to a query of an id (or none, when it is empty), or what the server says against it.
+    pub(crate) async fn try_ask(&self, sql: &str, id: &str) -> Result<String, String> {
+        let id = if id.is_empty() { String::new() } else { format!("&query_id={id}") };
+        let url = format!("{}/?database={}{id}", self.url.trim_end_matches('/'), self.name);
+        let answer = reqwest::Client::new().post(url).body(sql.to_owned()).send().await.unwrap();
         let is_success = answer.status().is_success();
         let text = answer.text().await.unwrap();
-        assert!(is_success, "{sql}: {text}");
-        text
+        if is_success { Ok(text) } else { Err(text) }
     }
 }
 
@@ -66,6 +70,8 @@ struct State {
     requests: AtomicU64,
     /// The last request: its number, and whether the server gets it.
     cut: Mutex<(u64, bool)>,
+    /// The ids that queries had.
+    ids: Mutex<Vec<String>>,
 }
 
 impl Proxy {
@@ -91,6 +97,11 @@ impl Proxy {
         self.state.requests.store(0, Ordering::SeqCst);
     }
 
+    /// The ids of the queries that clients gave one, in the order of the requests.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.state.ids.lock().clone()
+    }
+
     /// Requests since then.
     pub(crate) fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::SeqCst)
@@ -101,6 +112,7 @@ async fn serve(mut client: TcpStream, upstream: String, state: Arc<State>) {
     let mut buffer = Vec::new();
     while let Some(request) = message(&mut client, &mut buffer).await {
         let number = state.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        state.ids.lock().extend(query_id(&request));
         let (at, executed) = *state.cut.lock();
         if number > at || (number == at && !executed) {
             return;
@@ -114,6 +126,13 @@ async fn serve(mut client: TcpStream, upstream: String, state: Arc<State>) {
             return;
         }
     }
+}
+
+/// The id of a request's query.
+fn query_id(request: &[u8]) -> Option<String> {
+    let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next()?).into_owned();
+    let (_, id) = line.split_once("query_id=")?;
+    id.split(['&', ' ']).next().map(str::to_owned)
 }
 
 /// The next message of HTTP, whole.

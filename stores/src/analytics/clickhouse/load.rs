@@ -6,11 +6,18 @@
 //! 2. the rows of the file are inserted there;
 //! 3. they are counted;
 //! 4. `REPLACE PARTITION … FROM` puts them, all at once, in the place of whatever the table had of this file;
-//! 5. the staging table is dropped.
+//! 5. the rows of the partition are counted;
+//! 6. the staging table is dropped.
 //!
 //! Cut off anywhere, a file is in the table whole or not at all. As files never change, two that load the same one put
 //! the same rows in the same place. An attempt whose outcome is not known has nothing in common with the next one but
 //! the partition, which both would replace by the same rows.
+//!
+//! They must not do so at the same time: a replacement takes away the parts that were there when it began, so of two
+//! that overlap the rows of both would stay. The server itself keeps them apart (see [`Server::run_alone`]): they have
+//! the same query id, also when their client is long gone.
+//!
+//! [`Server::run_alone`]: super::server::Server::run_alone
 //!
 //! When everything is there, and counted again, reports are staged, the version's row is written, and reports take
 //! their places (see [`super::reports`]).
@@ -25,6 +32,7 @@ use tideline_common::ports::{Loaded, PortError, PortResult, ViewSchema};
 use tideline_common::state::Rule;
 use tideline_common::time::Span;
 use tideline_transform::frame::frame_to_states;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::names::{literal, name};
 use super::rowbinary::write_states;
@@ -165,14 +173,13 @@ pub(super) async fn drop_staging(store: &ClickHouseAnalytics, table: &str) {
     }
 }
 
-/// The Gold files of a manifest that are not in their tables, or not whole.
-async fn missing<'m>(
-    store: &ClickHouseAnalytics,
-    manifest: &'m Manifest,
-) -> PortResult<Vec<(ViewSchema, &'m TimedFile)>> {
-    let sql = "SELECT table, partition, sum(rows) FROM system.parts WHERE active AND database = currentDatabase() \
-               GROUP BY table, partition";
-    let mut present: BTreeMap<(String, String), u64> = BTreeMap::new();
+/// The rows that tables have of each file, of those files for which `condition` (of SQL) holds.
+async fn present(store: &ClickHouseAnalytics, condition: &str) -> PortResult<BTreeMap<(String, String), u64>> {
+    let sql = format!(
+        "SELECT table, partition, sum(rows) FROM system.parts WHERE active AND database = currentDatabase(){condition} \
+         GROUP BY table, partition"
+    );
+    let mut present = BTreeMap::new();
     for row in store.server.table("listing loaded files", sql).await? {
         if let [table, file, rows] = row.as_slice()
             && let Ok(rows) = rows.parse()
@@ -180,6 +187,15 @@ async fn missing<'m>(
             present.insert((table.clone(), file.clone()), rows);
         }
     }
+    Ok(present)
+}
+
+/// The Gold files of a manifest that are not in their tables, or not whole.
+async fn missing<'m>(
+    store: &ClickHouseAnalytics,
+    manifest: &'m Manifest,
+) -> PortResult<Vec<(ViewSchema, &'m TimedFile)>> {
+    let present = present(store, "").await?;
     let mut missing = Vec::new();
     for (view, files) in &manifest.views {
         let table = GoldTable::of_files(view, files).name();
@@ -254,8 +270,24 @@ async fn attempt(store: &ClickHouseAnalytics, view: &ViewSchema, file: &TimedFil
     expect_rows(store, &what, staging, rows).await?;
     let partition = literal(&file.path);
     let replace = format!("ALTER TABLE {} REPLACE PARTITION {partition} FROM {}", name(&table.name()), name(staging));
-    store.server.run(&what, replace).await?;
+    store.server.run_alone(&what, &replacement_id(store, &table.name(), &file.path), replace).await?;
+    let condition = format!(" AND table = {} AND partition = {partition}", literal(&table.name()));
+    let present: u64 = present(store, &condition).await?.into_values().sum();
+    if present != rows {
+        let reason = format!("of the {rows} rows of {} there are {present} in {}", file.path, table.name());
+        return Err(PortError::unavailable(format!("ClickHouse ({what})"), reason));
+    }
     Ok(bytes)
+}
+
+/// The id of all queries that put a file in its place.
+fn replacement_id(store: &ClickHouseAnalytics, table: &str, file: &str) -> String {
+    let mut hash = Xxh3::new();
+    for text in [store.config.database.as_str(), table, file] {
+        hash.update(text.as_bytes());
+        hash.update(&[0]);
+    }
+    format!("tideline_load_{:016x}", hash.digest())
 }
 
 /// Counts the rows of a staging table.

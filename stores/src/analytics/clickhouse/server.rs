@@ -17,6 +17,12 @@ use super::ClickHouseConfig;
 
 /// Bytes of an error's message that are kept.
 const MESSAGE_BYTES: usize = 600;
+/// The setting that lets a query take the place of the one that runs with its id.
+const REPLACES: &str = "replace_running_query";
+/// How long a query of an id that runs already waits before it asks again; twice as long each time.
+const RUNNING_WAIT: Duration = Duration::from_millis(5);
+/// The longest of these waits.
+const RUNNING_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A value that is put in a statement by the server, never by us.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +156,30 @@ impl Server {
     pub(super) async fn run_once(&self, what: &str, statement: impl Into<Statement>) -> PortResult<()> {
         let statement = statement.into();
         self.within(what, self.config.load_timeout, statement.query(&self.client).execute()).await
+    }
+
+    /// Runs a statement that may be run twice, but not by two at the same time: `id` is the query's id, and the server
+    /// refuses a second query of an id for as long as the first one runs, whoever waits for it or does not any more.
+    /// Waits for that one.
+    pub(super) async fn run_alone(&self, what: &str, id: &str, statement: impl Into<Statement>) -> PortResult<()> {
+        let statement = statement.into();
+        // A profile of the user may say otherwise: the second one would end the first.
+        let query = || statement.query(&self.client).with_setting("query_id", id).with_setting(REPLACES, "0");
+        let attempts = async {
+            let mut wait = RUNNING_WAIT;
+            loop {
+                match self.again(what, self.config.load_timeout, || query().execute()).await {
+                    Err(error) if is_running(&error) => {
+                        tracing::debug!(what, id, "the same is running; waiting");
+                        tokio::time::sleep(wait).await;
+                        wait = wait.saturating_mul(2).min(RUNNING_WAIT_MAX);
+                    }
+                    result => return result,
+                }
+            }
+        };
+        let limit = self.config.load_timeout;
+        tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(late(what, limit)))
     }
 
     /// Rows of an answer, few and small, as texts: columns are separated by tabs and must not hold any.
@@ -312,6 +342,11 @@ fn code(message: &str) -> Option<u32> {
 /// Whether an error says that a table or a database is not there.
 pub(super) fn is_absent(error: &PortError) -> bool {
     matches!(error, PortError::Invalid { reason, .. } if matches!(code(reason), Some(60 | 81)))
+}
+
+/// Whether an error says that a query of the same id runs already.
+fn is_running(error: &PortError) -> bool {
+    matches!(error, PortError::Invalid { reason, .. } if code(reason) == Some(216))
 }
 
 /// Whether an error says that a table is there already.
