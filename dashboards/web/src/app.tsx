@@ -4,6 +4,7 @@ import type { ComponentType, JSX } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fetchCatalog, type Catalog } from "./api/catalog";
 import { messageOf } from "./api/client";
+import { SESSION } from "./api/session";
 import { AlertLog } from "./live/alerts";
 import { pauseMs } from "./live/backoff";
 import { Hub } from "./live/hub";
@@ -12,29 +13,45 @@ import { chooseTheme } from "./theme";
 import { Absent } from "./ui/absent";
 import { Connected, Outage } from "./ui/connected";
 import { Page } from "./ui/context";
-import { useTheme } from "./ui/hooks";
+import { useSession, useTheme } from "./ui/hooks";
+import { SignIn } from "./ui/sign-in";
 import { SYSTEMS, type System } from "./views/systems";
 
 export function App(): JSX.Element {
   const route = useRoute();
-  const system = SYSTEMS.find((each) => each.name === route.view) ?? SYSTEMS[0];
-  const alerts = useMemo(() => new AlertLog(), []);
-  const { catalog, failed, refresh } = useCatalog();
+  const wanted = useSession((session) => session.wanted);
   return (
     <>
       <a class="skip" href="#main" onClick={skip}>
         Skip to the content
       </a>
-      {catalog === null || !system ? (
+      {wanted === null ? (
+        <Pages route={route} />
+      ) : (
         <>
           <Banner route={route} />
           <main id="main" tabIndex={-1}>
-            <Starting failed={failed} retry={refresh} />
+            <SignIn why={wanted} />
           </main>
         </>
-      ) : (
-        <PageView system={system} route={route} catalog={catalog} alerts={alerts} refresh={refresh} />
       )}
+    </>
+  );
+}
+
+/** Everything that the server is asked for. Of what one token could read nothing is left to the next. */
+function Pages({ route }: { route: Route }): JSX.Element {
+  const system = SYSTEMS.find((each) => each.name === route.view) ?? SYSTEMS[0];
+  const alerts = useMemo(() => new AlertLog(), []);
+  const { catalog, failed, refresh } = useCatalog();
+  if (catalog !== null && system)
+    return <PageView system={system} route={route} catalog={catalog} alerts={alerts} refresh={refresh} />;
+  return (
+    <>
+      <Banner route={route} />
+      <main id="main" tabIndex={-1}>
+        <Starting failed={failed} retry={refresh} />
+      </main>
     </>
   );
 }
@@ -234,6 +251,7 @@ function useLoaded(system: System): ComponentType<{ item: string | null }> | str
 function Banner({ route, children }: { route: Route; children?: JSX.Element }): JSX.Element {
   const theme = useTheme();
   const other = theme === "dark" ? "light" : "dark";
+  const isSignedIn = useSession((session) => session.token !== null);
   return (
     <header class="banner">
       <a class="brand" href={hrefOf("platform")} aria-label="Tideline, to the platform">
@@ -256,6 +274,11 @@ function Banner({ route, children }: { route: Route; children?: JSX.Element }): 
       </nav>
       <div class="banner-end">
         {children}
+        {isSignedIn && (
+          <button type="button" class="quiet" onClick={() => SESSION.signOut()}>
+            Sign out
+          </button>
+        )}
         <button type="button" class="quiet theme" aria-label={`Switch to ${other}`} onClick={() => chooseTheme(other)}>
           {theme === "dark" ? "Light" : "Dark"}
         </button>

@@ -1,5 +1,6 @@
 /** Requests to the HTTP API: bounded in time, and every failure as a {@link RequestFailed}. */
 
+import { SESSION, type Session } from "./session";
 import type { Json, ProblemDocument } from "./types";
 
 /** How long one request may take. */
@@ -41,19 +42,33 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
   timeoutMs?: number;
   fetch?: Fetch;
+  /** Whose token is sent, where there is one. */
+  session?: Session;
 }
 
 /** Asks for JSON. An abort of `signal` is thrown as it is; all else that goes wrong is a {@link RequestFailed}. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
+  return (await answer(path, "application/json", options)).body as T;
+}
+
+/** Asks for a document, as text. Fails as {@link request} does. */
+export async function requestText(path: string, accept: string, options: RequestOptions = {}): Promise<string> {
+  return (await answer(path, accept, options)).text;
+}
+
+async function answer(path: string, accept: string, options: RequestOptions): Promise<{ text: string; body: Json }> {
   const ask = options.fetch ?? fetch;
+  const session = options.session ?? SESSION;
+  const method = options.method ?? "GET";
+  const { token } = session;
   const late = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
   let response: Response;
   let text: string;
   try {
     response = await ask(path, {
-      method: options.method ?? "GET",
-      headers: { accept: "application/json" },
+      method,
+      headers: token === null ? { accept } : { accept, authorization: `Bearer ${token}` },
       signal,
       cache: "no-store",
     });
@@ -62,6 +77,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
     if (options.signal?.aborted) throw error;
     throw new RequestFailed("unreachable", "The server does not answer.", 0);
   }
+  if (response.ok && accept !== "application/json") return { text, body: null };
   let body: Json;
   try {
     body = JSON.parse(text) as Json;
@@ -70,8 +86,22 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
   }
   // The readiness report is an answer also with 503.
   const report = body !== null && typeof body === "object" && !Array.isArray(body) && "checks" in body;
-  if (!response.ok && !report) throw problemOf(body, response.status);
-  return body as T;
+  if (!response.ok && !report) {
+    const problem = problemOf(body, response.status);
+    if (wantsToken(problem, method)) session.refuse(token, refusalOf(problem));
+    throw problem;
+  }
+  return { text, body };
+}
+
+/** Whether nothing can be read without another token. A scope that only changing something needs is no such thing. */
+function wantsToken({ kind }: RequestFailed, method: string): boolean {
+  return kind === "token-missing" || kind === "token-invalid" || (kind === "scope-missing" && method === "GET");
+}
+
+function refusalOf({ kind, message }: RequestFailed): string {
+  if (kind === "token-missing") return "This server answers those who have a token.";
+  return `The token is not accepted: ${message}.`;
 }
 
 /** A path with a query of the parameters that are given. */

@@ -8,6 +8,7 @@
  */
 
 import { request, withQuery, RequestFailed, type Fetch } from "../api/client";
+import { SESSION } from "../api/session";
 import type { TopAnswer } from "../api/types";
 import { pauseMs } from "./backoff";
 import { frameOf, type Frame, type ViewFrame } from "./frames";
@@ -290,7 +291,12 @@ export class Connection {
 
 /** The browser's own. */
 export const BROWSER: Surroundings = {
-  open: (path) => new WebSocket(new URL(path, location.href.replace(/^http/, "ws"))) as unknown as Socket,
+  open: (path) => {
+    const url = new URL(path, location.href.replace(/^http/, "ws"));
+    // A browser sets no header for it.
+    if (SESSION.token !== null) url.searchParams.set("access_token", SESSION.token);
+    return new WebSocket(url) as unknown as Socket;
+  },
   fetch: (...args) => fetch(...args),
   now: () => Date.now(),
   random: () => Math.random(),

@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { messageOf, request, RequestFailed, withQuery } from "../api/client";
+import { SESSION, type Session } from "../api/session";
 import type { Json, Row, RowsAnswer } from "../api/types";
 import { readPalette, type Palette } from "../charts/palette";
 import { ageOf, isStale } from "../data/freshness";
@@ -119,6 +120,22 @@ export function useAlerts(name: string): AlertsKnown {
 export function sortedRows(view: ViewState, by: (row: Row) => number | null): Row[] {
   const value = (row: Row): number => by(row) ?? -Infinity;
   return [...view.rows.values()].sort((a, b) => value(b) - value(a) || keyText(a.key).localeCompare(keyText(b.key)));
+}
+
+/** What the session is, read anew when a token is wanted or given. */
+export function useSession<T extends string | boolean | null>(read: (session: Session) => T): T {
+  const [value, setValue] = useState<T>(() => read(SESSION));
+  const latest = useRef(read);
+  latest.current = read;
+  useLayoutEffect(() => {
+    const look = (): void => {
+      const next = latest.current(SESSION);
+      setValue(() => next);
+    };
+    look();
+    return SESSION.subscribe(look);
+  }, []);
+  return value;
 }
 
 export function useTheme(): Theme {

@@ -12,7 +12,7 @@ const WAIT_MS = 60_000;
 
 /** What is told for a server that a test has stopped. */
 const EXPECTED =
-  /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of (404|501|503)|WebSocket connection to/;
+  /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|status of (401|403|404|501|503)|WebSocket connection to/;
 
 export type SiteOptions = Partial<MockOptions> & {
   context?: BrowserContextOptions;

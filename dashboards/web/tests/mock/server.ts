@@ -68,6 +68,12 @@ export class MockServer {
   /** How old the newest record of a view is, where it is not 120 ms. */
   readonly freshness = new Map<string, number | null>();
   published: boolean;
+  /** The token that whoever asks must have; none where it is null. */
+  token: string | null = null;
+  /** What the token allows. */
+  scopes = ["read"];
+  /** Why another token is not accepted. */
+  refusal = "its signature does not hold";
   runs: Run[] = [];
   agreement: Agreement | null = null;
   /** What was asked for. */
@@ -112,6 +118,10 @@ export class MockServer {
     server.on("upgrade", (request, socket, head) => {
       const url = new URL(request.url ?? "/", "http://mock");
       const wanted = this.#wanted(url);
+      if (this.token !== null && url.searchParams.get("access_token") !== this.token) {
+        socket.end("HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        return;
+      }
       if (this.socketRefused || url.pathname !== "/v1/live" || wanted === null) {
         socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         return;
@@ -221,6 +231,24 @@ export class MockServer {
     return age === undefined ? 120 : age;
   }
 
+  /** The token is accepted no more: streams end with it. */
+  expire(next: string): void {
+    this.token = next;
+    this.refusal = "it has expired (`exp`)";
+    for (const { socket } of this.#clients) socket.close(1008);
+  }
+
+  #admit(request: IncomingMessage, path: string): void {
+    if (this.token === null || !path.startsWith("/v1/")) return;
+    const { authorization } = request.headers;
+    if (authorization === undefined)
+      throw new Refused("token-missing", 401, "send `Authorization: Bearer` and a token");
+    if (authorization !== `Bearer ${this.token}`) throw new Refused("token-invalid", 401, this.refusal);
+    const need = request.method === "GET" ? "read" : "admin";
+    if (!this.scopes.includes(need))
+      throw new Refused("scope-missing", 403, `this needs a token with the scope \`${need}\``);
+  }
+
   /** Something that is no frame. */
   noise(text: string): void {
     for (const { socket } of this.#clients) socket.send(text);
@@ -276,9 +304,14 @@ export class MockServer {
     const url = new URL(request.url ?? "/", "http://mock");
     this.asked.push(`${request.method ?? ""} ${url.pathname}${url.search}`);
     try {
+      this.#admit(request, url.pathname);
       if (this.failing.has(url.pathname)) throw new Refused("unavailable", 503, "a store cannot be read now");
       const json = this.#json(request.method ?? "GET", url);
-      if (json === undefined) await this.#file(url.pathname, response);
+      const drift = /^\/v1\/predictions\/(\w+)\/drift$/.exec(url.pathname)?.[1];
+      if (drift !== undefined) {
+        response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
+        response.end(`<!doctype html><title>Drift of ${drift}</title>`);
+      } else if (json === undefined) await this.#file(url.pathname, response);
       else reply(response, json.status, json.body);
     } catch (error) {
       const refused = error instanceof Refused ? error : new Refused("internal", 500, String(error));
@@ -314,7 +347,7 @@ export class MockServer {
       return ok({ reports: names.map((name) => ({ name, columns: null, rows: rows(name) })) });
     }
     if (second === "reports" && third !== undefined) return ok(this.#report(third, url));
-    if (second === "predictions" && third === undefined) {
+    if (second === "predictions") {
       if (!this.#pipelines.has("trendscope"))
         throw new Refused("unknown-path", 404, "there is nothing at `/v1/predictions`");
       return ok(systems.LEARNERS);

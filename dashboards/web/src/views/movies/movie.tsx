@@ -12,6 +12,7 @@ import { usePage } from "../../ui/context";
 import { useFetched, useHistory, useHub, useView, type Fetched } from "../../ui/hooks";
 import { Fact, Facts, FromBefore, Panel } from "../../ui/panel";
 import { SpanChoice, USUAL_SPAN_MS } from "../../ui/spans";
+import { DriftReport } from "./drift";
 import { learnersOf, predictionsOf, settlingMs, waitingOf, type Learner, type Prediction } from "./predictions";
 
 export function Movie({ title, view }: { title: string; view: string }): JSX.Element {
@@ -147,14 +148,7 @@ function Models({
   const versions = [...new Set(settled.map((each) => each.model))].sort();
   const drift = learners.find((learner) => learner.hasDrift);
   return (
-    <Panel
-      title="Prediction against actual"
-      note={
-        drift ? (
-          <a href={`/v1/predictions/${encodeURIComponent(drift.name)}/drift?format=html`}>drift report</a>
-        ) : undefined
-      }
-    >
+    <Panel title="Prediction against actual" note={drift ? <DriftReport prediction={drift.name} /> : undefined}>
       {!lookup ? (
         <p class="nothing">This server makes no predictions: its definition has none.</p>
       ) : (
