@@ -94,6 +94,18 @@ FROM `symbol_sentiment_stream_b17069ad4d80d6f7` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['symbol_sentiment']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `symbol_sentiment` AS
+SELECT
+    `symbol`,
+    window_start,
+    window_end,
+    `mentions`,
+    `sentiment`,
+    `p95`,
+    `open`,
+    `close`,
+    ifNotFinite((ifNotFinite((ifNotFinite(`close`, NULL) / ifNotFinite(`open`, NULL)), NULL) - toFloat64(toInt64(1))), NULL) AS `price_change`,
+    `volume`
+FROM (
 SELECT `symbol`, 
     CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS DateTime64(6, 'UTC')) AS window_start,
     CAST(fromUnixTimestamp64Micro(_window + 300000000, 'UTC') AS DateTime64(6, 'UTC')) AS window_end,
@@ -118,6 +130,7 @@ FROM (
         FROM `symbol_sentiment_panes`
     )
     GROUP BY `symbol`, _window
+)
 );
 
 INSERT INTO tideline_reports (report, order_by) VALUES

@@ -82,6 +82,17 @@ FROM `movie_trends_stream_b21fa03d98ec337b` FINAL
 WHERE NOT (toUnixTimestamp64Micro(pane) + 60000000 <= toUnixTimestamp64Micro((SELECT max(through['movie_trends']) FROM tideline_versions WHERE version = (SELECT max(version) FROM tideline_versions))));
 
 CREATE OR REPLACE VIEW `movie_trends` AS
+SELECT
+    `movie_title`,
+    window_start,
+    window_end,
+    `tmdb_popularity`,
+    `mentions_count`,
+    `reddit_sentiment`,
+    coalesce(ifNotFinite(`tmdb_popularity`, NULL), toFloat64(0.0)) AS `popularity`,
+    coalesce(ifNotFinite(`reddit_sentiment`, NULL), toFloat64(0.0)) AS `avg_sentiment`,
+    ifNotFinite((ifNotFinite((ifNotFinite((toFloat64(0.4) * ifNotFinite(`popularity`, NULL)), NULL) + ifNotFinite((ifNotFinite((toFloat64(0.3) * toFloat64(`mentions_count`)), NULL) * toFloat64(toInt64(10))), NULL)), NULL) + ifNotFinite((ifNotFinite((toFloat64(0.3) * ifNotFinite((ifNotFinite(`avg_sentiment`, NULL) + toFloat64(toInt64(1))), NULL)), NULL) * toFloat64(toInt64(50))), NULL)), NULL) AS `trend_score`
+FROM (
 SELECT `movie_title`, 
     CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS DateTime64(6, 'UTC')) AS window_start,
     CAST(fromUnixTimestamp64Micro(_window + 300000000, 'UTC') AS DateTime64(6, 'UTC')) AS window_end,
@@ -99,6 +110,7 @@ FROM (
         FROM `movie_trends_panes`
     )
     GROUP BY `movie_title`, _window
+)
 );
 
 CREATE TABLE IF NOT EXISTS `prediction_quality_panes_a0e413d1bc8da16c`
@@ -127,6 +139,16 @@ WHERE `gold_file` IN (
 );
 
 CREATE OR REPLACE VIEW `prediction_quality` AS
+SELECT
+    `model_version`,
+    window_start,
+    window_end,
+    `settled`,
+    `mean_absolute_error`,
+    `mean_error`,
+    `mean_squared_error`,
+    ifNotFinite(sqrt(ifNotFinite(`mean_squared_error`, NULL)), NULL) AS `root_mean_squared_error`
+FROM (
 SELECT `model_version`, 
     CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS DateTime64(6, 'UTC')) AS window_start,
     CAST(fromUnixTimestamp64Micro(_window + 3600000000, 'UTC') AS DateTime64(6, 'UTC')) AS window_end,
@@ -147,4 +169,5 @@ FROM (
         FROM `prediction_quality_panes`
     )
     GROUP BY `model_version`, _window
+)
 );

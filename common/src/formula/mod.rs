@@ -24,6 +24,7 @@ mod tests;
 
 use serde::Serialize;
 
+pub use node::{Arithmetic, Comparison, LABEL_FROM, Node, Scalar};
 pub use suggest::suggest;
 
 use crate::plan::Field;
@@ -139,6 +140,11 @@ impl Formula {
     /// The columns that it names, each once, by first use.
     pub fn references(&self) -> impl Iterator<Item = &str> {
         self.references.iter().map(String::as_str)
+    }
+
+    /// What it is made of. Columns are those that it was compiled over, by their place.
+    pub const fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Its value for a row that begins with the columns it was compiled over; a missing one is null.

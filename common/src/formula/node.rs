@@ -1,4 +1,5 @@
-//! Compiled expressions, and their value for a row.
+//! Compiled expressions, and their value for a row. Stores that have a language of their own read them to say the same
+//! in it.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -21,35 +22,58 @@ pub(super) enum Cell<'a> {
 
 /// Functions that are null when an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scalar {
+pub enum Scalar {
+    /// Of an integer an integer; null where it does not fit into 64 bits.
     Abs,
+    /// -1, 0 or 1, an integer.
     Sign,
+    /// Of an integer itself.
     Floor,
+    /// Of an integer itself.
     Ceil,
+    /// Null below 0.
     Sqrt,
+    /// The natural logarithm; null unless above 0.
     Ln,
+    /// e to the power of the argument.
     Exp,
+    /// The first argument to the power of the second.
     Power,
+    /// Halves away from zero; with a second argument to so many decimals.
     Round,
+    /// `positive` from [`LABEL_FROM`], `negative` from its negation down, else `neutral`.
     Label,
 }
 
+/// Operators of numbers. Two integers give an integer, null where that does not fit into 64 bits; all else gives a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub enum Arithmetic {
+    /// Sum.
     Add,
+    /// Difference.
     Subtract,
+    /// Product.
     Multiply,
+    /// Quotient, a float whatever its sides.
     Divide,
+    /// Remainder, with the sign of the dividend.
     Remainder,
 }
 
+/// Operators that compare; null where a side is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub enum Comparison {
+    /// `=`
     Equal,
+    /// `<>`
     NotEqual,
+    /// `<`
     Less,
+    /// `<=`
     LessOrEqual,
+    /// `>`
     Greater,
+    /// `>=`
     GreaterOrEqual,
 }
 
@@ -68,43 +92,72 @@ impl Comparison {
 
 type Part = Box<Node>;
 
-/// An expression whose types have been checked.
+/// An expression whose types have been checked. A float that is not finite is null, wherever it comes up.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub enum Node {
+    /// The column at an index; past the columns of the row are those of the row before.
     Column(usize),
+    /// A literal.
     Constant(Value),
+    /// Of an integer null where it does not fit into 64 bits.
     Negate(Part),
+    /// See [`Arithmetic`].
     Arithmetic(Arithmetic, Part, Part),
+    /// See [`Comparison`]. Both sides are of one type.
     Compare(Comparison, Part, Part),
+    /// False where a side is, else null where a side is.
     And(Part, Part),
+    /// True where a side is, else null where a side is.
     Or(Part, Part),
+    /// Null where it is.
     Not(Part),
+    /// Whether it is null; never null itself.
     IsNull(Part),
+    /// Whether it is just this; never null.
     IsBool(Part, bool),
+    /// Whether they differ, where two nulls do not; never null.
     IsDistinct(Part, Part),
+    /// Not below `low` and not above `high`, as by [`Node::And`].
     Between {
+        /// What is looked at.
         value: Part,
+        /// The lower bound, which belongs to it.
         low: Part,
+        /// The upper bound, which belongs to it.
         high: Part,
     },
+    /// Equal to one of a list, as by [`Node::Or`].
     In {
+        /// What is looked at.
         value: Part,
-        list: Vec<Node>,
+        /// What it may be.
+        list: Vec<Self>,
     },
+    /// The result of the first arm that holds.
     Case {
+        /// What arms are compared with; without it they are conditions.
         operand: Option<Part>,
-        arms: Vec<(Node, Node)>,
+        /// Conditions, and what they answer with.
+        arms: Vec<(Self, Self)>,
+        /// The answer where none holds; null without it.
         otherwise: Option<Part>,
     },
+    /// As another type; null where it is none of that.
     Cast(Type, Part),
-    Call(Scalar, Vec<Node>),
-    Coalesce(Vec<Node>),
+    /// See [`Scalar`].
+    Call(Scalar, Vec<Self>),
+    /// The first that is not null.
+    Coalesce(Vec<Self>),
+    /// The first, null where it equals the second.
     NullIf(Part, Part),
     /// The greatest of those that are not null, or the least.
     Extreme {
-        parts: Vec<Node>,
+        /// Among these.
+        parts: Vec<Self>,
+        /// The greatest; otherwise the least.
         greatest: bool,
     },
+    /// Two texts, one after the other.
     Concatenate(Part, Part),
 }
 
@@ -416,7 +469,7 @@ fn call<'a>(scalar: Scalar, parts: &'a [Node], row: &'a [Value]) -> Cell<'a> {
 }
 
 /// From where a sentiment is positive, and from its negation down negative.
-const LABEL_FROM: f64 = 0.05;
+pub const LABEL_FROM: f64 = 0.05;
 
 /// `x` rounded to `digits` decimals; tens for negative ones.
 fn round(x: f64, digits: i64) -> f64 {

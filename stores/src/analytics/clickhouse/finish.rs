@@ -2,13 +2,14 @@
 //!
 //! Every expression does what [`tideline_common::aggregate`] does, operation by operation, so that the numbers are the
 //! same to the last bit (float sums depend on the order in which they are added, here as everywhere). Computed columns
-//! of a view are left out: formulas are Tideline's own language.
+//! are there as far as their formulas can be said in SQL (see [`formula`]).
 
 use tideline_common::aggregate::{Function, registers, sketch};
 use tideline_common::plan::{Measure, ViewPlan};
 use tideline_common::state::{Rule, StateField};
 use tideline_common::value::Type;
 
+use super::formula;
 use super::names::{list, name};
 use super::schema::{GoldTable, PANE, TIME, ordered_names};
 
@@ -27,19 +28,35 @@ pub(super) fn create(view: &ViewPlan) -> String {
         .enumerate()
         .map(|(at, field)| format!(",\n        {} AS {}", merge(field), state(at)))
         .collect();
-    format!(
-        "CREATE OR REPLACE VIEW {} AS\nSELECT {keys}{separator}\n    \
+    let measures = format!(
+        "SELECT {keys}{separator}\n    \
          CAST(fromUnixTimestamp64Micro(_window, 'UTC') AS {TIME}) AS window_start,\n    \
          CAST(fromUnixTimestamp64Micro(_window + {}, 'UTC') AS {TIME}) AS window_end{}\n\
          FROM (\n    SELECT {keys}{separator}_window{}\n    FROM (\n        SELECT *, {} AS _window\n        FROM {}\n    )\n    \
          GROUP BY {keys}{separator}_window\n)",
-        name(&view.name),
         view.window.size.0,
         answers.concat(),
         states.concat(),
         windows(view),
         name(&GoldTable::of_plan(view).current_name()),
-    )
+    );
+    let computed = formula::columns(view);
+    let select = if computed.is_empty() { measures } else { with_computed(view, &computed, &measures) };
+    format!("CREATE OR REPLACE VIEW {} AS\n{select}", name(&view.name))
+}
+
+/// Adds computed columns to a query of the measures, in the order of the answer.
+fn with_computed(view: &ViewPlan, computed: &[(&str, String)], measures: &str) -> String {
+    let mut columns: Vec<String> = view.key.iter().map(|field| name(&field.name)).collect();
+    columns.extend(["window_start", "window_end"].map(str::to_owned));
+    for field in &view.answer {
+        if let Some((_, sql)) = computed.iter().find(|(column, _)| *column == field.name) {
+            columns.push(format!("{sql} AS {}", name(&field.name)));
+        } else if view.measures.iter().any(|measure| measure.name == field.name) {
+            columns.push(name(&field.name));
+        }
+    }
+    format!("SELECT\n    {}\nFROM (\n{measures}\n)", columns.join(",\n    "))
 }
 
 /// The name of a merged state.

@@ -9,11 +9,12 @@
 //!
 //! # Layout
 //! [`server`] requests, errors, retries · [`names`] quoting · [`rowbinary`] the format of rows · [`schema`] the tables ·
-//! [`finish`] answers in SQL · [`versions`] what is loaded · [`load`] taking in · [`reports`] · [`panes`] reading · [`collect`] dropping ·
+//! [`finish`] answers in SQL · [`formula`] their computed columns · [`versions`] what is loaded · [`load`] taking in · [`reports`] · [`panes`] reading · [`collect`] dropping ·
 //! [`stream`] what speed knows
 
 mod collect;
 mod finish;
+mod formula;
 mod load;
 mod names;
 mod panes;
