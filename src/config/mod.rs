@@ -1,5 +1,8 @@
 //! `tideline.toml`: where the platform's parts are. Everything is optional; what is absent is embedded.
 
+mod serve;
+mod tracking;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,9 +10,11 @@ use serde::{Deserialize, Deserializer};
 use tideline_batch::BatchConfig;
 use tideline_common::time::Span;
 use tideline_ingest::connector::config::ConnectorConfig;
-use tideline_serving::api::auth::{AuthConfig, KeySource, SECRET_BYTES_MIN};
 use tideline_speed::SpeedConfig;
 use tideline_speed::close::CloseConfig;
+
+pub use self::serve::{ServeAuthConfig, ServeConfig, ServeTlsConfig};
+pub use self::tracking::{TrackingConfig, TrackingKind};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -244,211 +249,6 @@ pub enum AnalyticsKind {
     Embedded,
     /// `ClickHouse`.
     Clickhouse,
-}
-
-/// `[serve]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServeConfig {
-    /// Address to listen at.
-    pub listen: String,
-    /// The longest record, in bytes.
-    pub max_record_bytes: usize,
-    /// The largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// Memory of the rankings kept ready, in bytes, estimated.
-    pub rankings_bytes: usize,
-    /// Reads of one store at work at once.
-    pub max_store_reads: usize,
-    /// Folder of the built web page; looked for when absent.
-    pub web: Option<PathBuf>,
-    /// Live streams and sockets at once.
-    pub max_live: usize,
-    /// Origins of pages, beside this server's own, that may open a WebSocket; `*` is all of them.
-    pub origins: Vec<String>,
-    /// TLS; plain HTTP when absent.
-    pub tls: Option<ServeTlsConfig>,
-    /// Tokens; whoever connects may do everything when absent.
-    pub auth: Option<ServeAuthConfig>,
-}
-
-impl Default for ServeConfig {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".to_owned(),
-            max_record_bytes: 1 << 20,
-            max_body_bytes: 64 << 20,
-            rankings_bytes: 512 << 20,
-            max_store_reads: 64,
-            web: None,
-            max_live: 256,
-            origins: Vec::new(),
-            tls: None,
-            auth: None,
-        }
-    }
-}
-
-impl ServeConfig {
-    /// Base URL of the server at the configured address.
-    pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.listen)
-    }
-}
-
-/// `[serve.tls]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServeTlsConfig {
-    /// Certificate of the server, and those between it and the authority (PEM).
-    pub certificate: PathBuf,
-    /// Its private key (PEM).
-    pub key: PathBuf,
-}
-
-/// `[serve.auth]`
-#[derive(Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServeAuthConfig {
-    /// Secret of whoever signs tokens, for HS256.
-    pub secret: Option<String>,
-    /// File of public keys (JWKS).
-    pub jwks: Option<PathBuf>,
-    /// A public key (PEM).
-    pub public_key: Option<PathBuf>,
-    /// What `iss` must be; anything when absent.
-    pub issuer: Option<String>,
-    /// What `aud` must name; when absent, a token must not have it.
-    pub audience: Option<String>,
-    /// How far clocks may be apart.
-    #[serde(deserialize_with = "span")]
-    pub leeway: Span,
-}
-
-impl Default for ServeAuthConfig {
-    fn default() -> Self {
-        Self { secret: None, jwks: None, public_key: None, issuer: None, audience: None, leeway: Span::from_secs(30) }
-    }
-}
-
-// By hand: the secret is never printed.
-impl std::fmt::Debug for ServeAuthConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServeAuthConfig")
-            .field("jwks", &self.jwks)
-            .field("public_key", &self.public_key)
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ServeAuthConfig {
-    /// What tokens are checked with.
-    ///
-    /// # Errors
-    /// No key or several, a secret that is too short, a leeway out of bounds.
-    pub fn tokens(&self) -> Result<AuthConfig, String> {
-        let keys = match (&self.secret, &self.jwks, &self.public_key) {
-            (Some(secret), None, None) if secret.len() < SECRET_BYTES_MIN => {
-                return Err(format!(
-                    "serve.auth.secret has {} bytes: it needs {SECRET_BYTES_MIN} or more",
-                    secret.len()
-                ));
-            }
-            (Some(secret), None, None) => KeySource::Secret(secret.clone()),
-            (None, Some(path), None) => KeySource::Jwks(path.clone()),
-            (None, None, Some(path)) => KeySource::PublicKey(path.clone()),
-            _ => return Err("serve.auth needs exactly one of secret, jwks and public_key".to_owned()),
-        };
-        if self.leeway > Span::from_secs(300) {
-            return Err("serve.auth.leeway must be at most 5 m".to_owned());
-        }
-        let (issuer, audience, leeway) = (self.issuer.clone(), self.audience.clone(), self.leeway.to_std());
-        Ok(AuthConfig { keys, issuer, audience, leeway })
-    }
-}
-
-/// `[tracking]`
-#[derive(Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrackingConfig {
-    /// Which tracker of experiments is told how models are doing; none when absent.
-    pub kind: Option<TrackingKind>,
-    /// `MLflow`: address of the server.
-    pub url: String,
-    /// The experiment.
-    pub experiment: String,
-    /// `MLflow`: user; none when absent.
-    pub user: Option<String>,
-    /// `MLflow`: the user's password.
-    pub password: Option<String>,
-    /// `MLflow`: bearer token, instead of user and password.
-    pub token: Option<String>,
-    /// Compared predictions of a version from one entry to the next.
-    pub every: u64,
-    /// How long one attempt of a request may take.
-    #[serde(deserialize_with = "span")]
-    pub timeout: Span,
-}
-
-impl Default for TrackingConfig {
-    fn default() -> Self {
-        Self {
-            kind: None,
-            url: "http://127.0.0.1:5000".to_owned(),
-            experiment: "tideline".to_owned(),
-            user: None,
-            password: None,
-            token: None,
-            every: 100,
-            timeout: Span::from_secs(10),
-        }
-    }
-}
-
-// By hand: password and token are never printed.
-impl std::fmt::Debug for TrackingConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TrackingConfig")
-            .field("kind", &self.kind)
-            .field("url", &self.url)
-            .field("experiment", &self.experiment)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
-
-impl TrackingConfig {
-    fn check(&self) -> Result<(), String> {
-        if self.experiment.trim().is_empty() {
-            return Err("tracking.experiment must not be empty".to_owned());
-        }
-        // An empty one is none: it comes from a variable that is not set.
-        let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        if set(&self.user) != set(&self.password) {
-            return Err("tracking.user and tracking.password belong together".to_owned());
-        }
-        if set(&self.user) && set(&self.token) {
-            return Err("tracking.token is instead of tracking.user and tracking.password".to_owned());
-        }
-        if !(1..=1_000_000).contains(&self.every) {
-            return Err("tracking.every must be from 1 to 1000000".to_owned());
-        }
-        if self.timeout < Span::from_millis(100) || self.timeout > Span::from_secs(120) {
-            return Err("tracking.timeout must be between 100 ms and 2 min".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Kinds of trackers of experiments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrackingKind {
-    /// `MLflow`.
-    Mlflow,
 }
 
 /// `[models.NAME]`
@@ -698,6 +498,8 @@ fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String,
 
 #[cfg(test)]
 mod tests {
+    use tideline_serving::api::auth::{AuthConfig, KeySource};
+
     use super::*;
 
     fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
