@@ -533,7 +533,8 @@ async fn every_hundredth_prediction_is_tracked() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread: the task takes nothing while it is told, however long that takes.
+#[tokio::test]
 async fn a_tracker_that_is_gone_holds_up_nothing() {
     let memory = Arc::new(Memory::default());
     memory.down.store(true, Ordering::SeqCst);
@@ -561,8 +562,6 @@ async fn a_tracker_that_is_gone_holds_up_nothing() {
     // What waits is told at the end, without the pause after a failure.
     tracker.stop().await;
     let steps: Vec<u64> = memory.metrics.lock().iter().map(|(_, metrics)| metrics.step).collect();
-    // One more fits when the first was taken out while the others came.
-    assert!(matches!(steps.last(), Some(1_024 | 1_025)), "{:?}", steps.last());
-    assert!(steps.iter().copied().eq(2..=steps.len() as u64 + 1), "{steps:?}");
+    assert!(steps.iter().copied().eq(2..=1_024), "{steps:?}");
     assert_eq!(memory.runs.lock().len(), 1);
 }

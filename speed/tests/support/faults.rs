@@ -18,7 +18,8 @@ pub enum When {
 /// What happens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// The process dies: this call never answers, and none that comes after it does anything.
+    /// The process dies: this call never answers, and none that comes after it does anything. Others that are under way
+    /// are over when [`Faults::died`] says so: what arrives later than a successor is there is a case of its own.
     Kill,
     /// The call answers with an error that may pass.
     Fail,
@@ -31,6 +32,8 @@ struct State {
     calls: BTreeMap<&'static str, usize>,
     at: Option<(&'static str, usize, When, Act)>,
     dead: bool,
+    /// Calls that are doing something.
+    working: usize,
     paused: bool,
     full: Option<&'static str>,
 }
@@ -73,7 +76,7 @@ impl Faults {
         self.state.lock().calls.get(name).copied().unwrap_or(0)
     }
 
-    /// Ends when the process has died.
+    /// Ends when the process has died, and nothing that it did is under way any more.
     pub async fn died(&self) {
         self.died.notified().await;
     }
@@ -100,12 +103,32 @@ impl Faults {
             *calls - 1
         };
         self.point(name, call, When::Before).await?;
+        let Some(working) = self.begin(name) else { return std::future::pending().await };
         if self.state.lock().full.is_some_and(|prefix| name.starts_with(prefix)) {
             return Err(PortError::Full { what: name.to_owned(), source: "no space left".into() });
         }
         let answer = work.await;
+        drop(working);
         self.point(name, call, When::After).await?;
         answer
+    }
+
+    /// A call is about to do something; `None` when the process is dead.
+    fn begin(&self, name: &str) -> Option<Working<'_>> {
+        let mut state = self.state.lock();
+        if state.dead {
+            return None;
+        }
+        // Reading changes nothing, and may wait for long.
+        let counts = usize::from(name != "log read");
+        state.working += counts;
+        Some(Working { faults: self, counts })
+    }
+
+    fn tell(&self, state: &State) {
+        if state.dead && state.working == 0 {
+            self.died.notify_one();
+        }
     }
 
     async fn point(&self, name: &'static str, call: usize, when: When) -> PortResult<()> {
@@ -114,7 +137,7 @@ impl Faults {
             let act = state.at.filter(|(n, c, w, _)| (*n, *c, *w) == (name, call, when)).map(|(.., act)| act);
             if act == Some(Act::Kill) {
                 state.dead = true;
-                self.died.notify_one();
+                self.tell(&state);
             }
             if act == Some(Act::Pause) && !state.paused {
                 state.paused = true;
@@ -140,5 +163,19 @@ impl Faults {
             Some(Act::Fail) => Err(PortError::unavailable("a port", "injected")),
             None => Ok(()),
         }
+    }
+}
+
+/// A call that is doing something.
+struct Working<'a> {
+    faults: &'a Faults,
+    counts: usize,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let mut state = self.faults.state.lock();
+        state.working -= self.counts;
+        self.faults.tell(&state);
     }
 }
