@@ -17,21 +17,28 @@ import { keyText, type Message, type ViewState } from "../live/store";
 import { currentTheme, onTheme, type Theme } from "../theme";
 import { usePage } from "./context";
 
-/** A value of the hub, read anew with every notice; the same value renders nothing. */
-export function useHub<T>(read: (hub: Hub) => T): T {
-  const { hub } = usePage();
-  const [value, setValue] = useState<T>(() => read(hub));
+/** A value of something that gives notice, read anew with every notice; the same value renders nothing. */
+function useNoticed<S extends { subscribe(listener: () => void): () => void }, T>(
+  source: S,
+  read: (source: S) => T,
+): T {
+  const [value, setValue] = useState<T>(() => read(source));
   const latest = useRef(read);
   latest.current = read;
   useLayoutEffect(() => {
     const look = (): void => {
-      const next = latest.current(hub);
+      const next = latest.current(source);
       setValue(() => next);
     };
     look();
-    return hub.subscribe(look);
-  }, [hub]);
+    return source.subscribe(look);
+  }, [source]);
   return value;
+}
+
+/** A value of the hub, read anew with every notice. */
+export function useHub<T>(read: (hub: Hub) => T): T {
+  return useNoticed(usePage().hub, read);
 }
 
 export function useView(name: string): ViewState {
@@ -123,19 +130,8 @@ export function sortedRows(view: ViewState, by: (row: Row) => number | null): Ro
 }
 
 /** What the session is, read anew when a token is wanted or given. */
-export function useSession<T extends string | boolean | null>(read: (session: Session) => T): T {
-  const [value, setValue] = useState<T>(() => read(SESSION));
-  const latest = useRef(read);
-  latest.current = read;
-  useLayoutEffect(() => {
-    const look = (): void => {
-      const next = latest.current(SESSION);
-      setValue(() => next);
-    };
-    look();
-    return SESSION.subscribe(look);
-  }, []);
-  return value;
+export function useSession<T>(read: (session: Session) => T): T {
+  return useNoticed(SESSION, read);
 }
 
 export function useTheme(): Theme {

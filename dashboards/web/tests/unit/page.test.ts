@@ -6,7 +6,7 @@ import { timeOption } from "../../src/charts/time";
 import { alone, axisScale, dataOf, spanOf, tidelineOf, type TrendChart } from "../../src/charts/trend";
 import type { Palette } from "../../src/charts/palette";
 import { hrefOf, parseRoute } from "../../src/route";
-import { remember, remembered, type Memory } from "../../src/theme";
+import { remember, remembered } from "../../src/theme";
 import { gaugePoint } from "../../src/ui/gauge";
 import { compareCells } from "../../src/ui/table";
 import { tabAfter } from "../../src/ui/tabs";
@@ -15,6 +15,7 @@ import { learnersOf, predictionsOf, settlingMs, waitingOf } from "../../src/view
 import { heightOf, piersOf } from "../../src/views/platform/tide";
 import { endOffset, reportNote } from "../../src/views/viewing/reports";
 import { policyOfServer } from "../mock/policy";
+import { memory } from "./memory";
 
 describe("addresses", () => {
   it("say what they were made of", () => {
@@ -31,16 +32,6 @@ describe("addresses", () => {
 });
 
 describe("the theme", () => {
-  const memory = (): Memory & { values: Map<string, string> } => {
-    const values = new Map<string, string>();
-    return {
-      values,
-      getItem: (key) => values.get(key) ?? null,
-      setItem: (key, value) => void values.set(key, value),
-      removeItem: (key) => void values.delete(key),
-    };
-  };
-
   it("is remembered when it is another than the system's, and forgotten when it is the same", () => {
     const kept = memory();
     remember(kept, "dark", "light");

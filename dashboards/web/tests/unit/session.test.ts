@@ -2,17 +2,7 @@ import { describe, expect, it } from "vitest";
 import { request, RequestFailed } from "../../src/api/client";
 import { Session, tokenOf } from "../../src/api/session";
 import type { Json } from "../../src/api/types";
-import type { Memory } from "../../src/theme";
-
-function memory(): Memory & { values: Map<string, string> } {
-  const values = new Map<string, string>();
-  return {
-    values,
-    getItem: (key) => values.get(key) ?? null,
-    setItem: (key, value) => void values.set(key, value),
-    removeItem: (key) => void values.delete(key),
-  };
-}
+import { memory } from "./memory";
 
 /** Answers each request with what `answer` makes of its token, and notes that. */
 function server(answer: (token: string | null) => { status: number; body: Json }): {
